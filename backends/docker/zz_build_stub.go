@@ -1,0 +1,5 @@
+package docker
+
+import "context"
+
+func (s *start) buildImage(ctx context.Context) error { return nil }

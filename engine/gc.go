@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/latent-engine/latent-engine/backends"
+)
+
+// Removal is one thing that gc removed, or would remove.
+type Removal struct {
+	Target string          `json:"target"`
+	Object backends.Object `json:"object"`
+	Why    string          `json:"why"`
+}
+
+// GCReport is what one run of gc did.
+type GCReport struct {
+	Removed []Removal `json:"removed"`
+	// Cleared are journal entries of which nothing was left anyway.
+	Cleared []string `json:"cleared"`
+}
+
+// GC compares the journal and the backends both ways, and removes what is this engine's and nobody's: what a start left
+// that died in the middle, what a stop left, what has expired, what the journal does not know. A start that a live process
+// stands behind, a started instance and another engine id's objects are never touched. What could not be
+// removed is in the error, beside the rest.
+func (e *Engine) GC(ctx context.Context, dryRun bool) (GCReport, error) {
+	report := GCReport{Removed: []Removal{}, Cleared: []string{}}
+	var errs []error
+	now := e.options.Now()
+	asked := map[string]bool{}
+	present := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(e.set.Targets)) {
+		b, err := e.Backend(ctx, name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		objects, err := b.List(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot list %s: %w", name, err))
+			continue
+		}
+		asked[name] = true
+		// The journal is read after the backend: an instance that began in between is in the journal, never only on the backend.
+		entries, err := e.store.Entries(e.id)
+		if err != nil {
+			return report, err
+		}
+		known := map[string]Entry{}
+		building := false
+		for _, en := range entries {
+			known[en.Instance] = en
+			building = building || en.Live
+		}
+		stopped := map[string]bool{}
+		for _, o := range objects {
+			present[o.Instance] = true
+			why := verdict(o, known, building)
+			if en := known[o.Instance]; why == "" && en.State == EntryStarted && !en.Expires.IsZero() && now.After(en.Expires) {
+				why = "expired at " + en.Expires.Format("2006-01-02 15:04:05Z07:00")
+			}
+			if why == "" {
+				continue
+			}
+			if !dryRun {
+				// Stop first: it takes what goes with an instance in the right order. What is left after it goes one by one.
+				if o.Instance != "" && !stopped[o.Instance] {
+					stopped[o.Instance] = true
+					if err := b.Stop(ctx, o.Instance, backends.StopOptions{Fast: true}); err != nil {
+						errs = append(errs, err)
+					}
+				}
+				if err := b.Remove(ctx, o); err != nil {
+					errs = append(errs, fmt.Errorf("cannot remove %s %s: %w", o.Kind, o.Name, err))
+					continue
+				}
+				if o.Instance != "" {
+					if err := e.store.End(o.Instance); err != nil {
+						return report, err
+					}
+				}
+			}
+			report.Removed = append(report.Removed, Removal{Target: name, Object: o, Why: why})
+		}
+	}
+	entries, err := e.store.Entries(e.id)
+	if err != nil {
+		return report, errors.Join(append(errs, err)...)
+	}
+	for _, en := range entries {
+		if en.Live || present[en.Instance] || !asked[en.Target] {
+			continue
+		}
+		if !dryRun {
+			if err := e.store.End(en.Instance); err != nil {
+				return report, err
+			}
+		}
+		report.Cleared = append(report.Cleared, en.Instance)
+	}
+	return report, errors.Join(errs...)
+}
+
+// verdict says why an object is nobody's, "" where it is somebody's.
+func verdict(o backends.Object, known map[string]Entry, building bool) string {
+	en, ok := known[o.Instance]
+	switch {
+	case o.Kept:
+		return ""
+	case o.Instance == "" && building:
+		return "" // a build under way may be making it
+	case o.Instance == "":
+		return "left behind by an image build"
+	case !ok:
+		return "not in the journal: its start or stop did not come to an end"
+	case en.State == EntryIntent && !en.Live:
+		return "its start was cut off"
+	}
+	return ""
+}

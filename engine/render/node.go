@@ -1,0 +1,250 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/latent-engine/latent-engine/engine/config"
+	"github.com/latent-engine/latent-engine/engine/diag"
+	"github.com/latent-engine/latent-engine/engine/field"
+	"github.com/latent-engine/latent-engine/renderers"
+)
+
+// node is a compiled value. eval gives it in its field's canonical form, or nil where it is absent or where a problem was
+// noted in the evaluation.
+type node interface {
+	eval(*evaluation) field.Value
+}
+
+// evaluation is one render under way. Not safe for concurrent use.
+type evaluation struct {
+	ctx      context.Context
+	bindings renderers.Bindings
+	budget   *renderers.Budget
+	diags    diag.List
+	// stop is set by what makes it useless to go on: a spent budget, the context's end.
+	stop error
+	// costs by site, filled only where someone wants to know.
+	costs map[*site]siteCost
+}
+
+type siteCost struct {
+	units int64
+	value field.Value // what the expression gave, before it was put into its field
+}
+
+// site is an expression where it stands.
+type site struct {
+	path    string // in the definition's words
+	source  string // the expression's text
+	at      diag.Text
+	node    *config.Node
+	program renderers.Program
+}
+
+func (s *site) span(from, to int) diag.Span { return s.at.Span(from, to) }
+
+// whole is where the expression's first line stands.
+func (s *site) whole() diag.Span { return s.at.Span(0, len([]rune(s.source))) }
+
+// run evaluates the site's program.
+func (s *site) run(e *evaluation) (field.Value, bool) {
+	if e.stop != nil {
+		return nil, false
+	}
+	e.budget.Begin()
+	v, err := s.program.Eval(e.ctx, e.bindings, e.budget)
+	if e.costs != nil {
+		e.costs[s] = siteCost{units: e.budget.FieldSpent(), value: v}
+	}
+	if err == nil {
+		return v, true
+	}
+	var bad *renderers.EvalError
+	if !errors.As(err, &bad) {
+		e.stop = err
+		return nil, false
+	}
+	d := diag.Diagnostic{Span: s.whole(), Path: s.path, Message: bad.Message, Hint: bad.Hint}
+	if bad.To > bad.From {
+		d.Span = s.span(bad.From, bad.To)
+	}
+	if bad.Spent {
+		d.Message = fmt.Sprintf("%s; this expression spent %s units, the whole render %s", bad.Message, renderers.Thousands(e.budget.FieldSpent()), renderers.Thousands(e.budget.Spent()))
+		e.stop = errSpent
+	}
+	e.diags.Add(d)
+	return nil, false
+}
+
+var errSpent = errors.New("budget spent")
+
+// fixed is a value known at load.
+type fixed struct{ value field.Value }
+
+func (n fixed) eval(*evaluation) field.Value { return n.value }
+
+// expression is a whole ${{ }}: its type is kept.
+type expression struct {
+	site *site
+	want *field.Type
+}
+
+func (n expression) eval(e *evaluation) field.Value {
+	v, ok := n.site.run(e)
+	if !ok {
+		return nil
+	}
+	return e.coerce(n.want, v, n.site.path, n.site.whole)
+}
+
+func (e *evaluation) coerce(t *field.Type, v field.Value, path string, at func() diag.Span) field.Value {
+	if t == nil || v == nil {
+		return v
+	}
+	out, problems := t.Coerce(v)
+	for _, p := range problems {
+		e.diags.Add(diag.Diagnostic{Span: at(), Path: path + joinRelative(p.Path), Message: p.Message, Hint: p.Hint})
+	}
+	if problems != nil {
+		return nil
+	}
+	return out
+}
+
+// joinRelative is a relative path as it follows another one.
+func joinRelative(rel string) string {
+	if rel == "" || strings.HasPrefix(rel, "[") {
+		return rel
+	}
+	return "." + rel
+}
+
+// text is a string with expressions in it.
+type text struct {
+	parts []part
+	want  *field.Type
+	path  string
+	span  diag.Span
+}
+
+type part struct {
+	literal string
+	site    *site // nil for literal characters
+}
+
+func (n text) eval(e *evaluation) field.Value {
+	var b strings.Builder
+	var segments field.Text // set as soon as there is a secret
+	for _, p := range n.parts {
+		if p.site == nil {
+			b.WriteString(p.literal)
+			continue
+		}
+		v, ok := p.site.run(e)
+		if !ok {
+			return nil
+		}
+		switch v := v.(type) {
+		case field.String:
+			b.WriteString(string(v))
+		case field.Int:
+			b.WriteString(strconv.FormatInt(int64(v), 10))
+		case field.Float:
+			b.WriteString(strconv.FormatFloat(float64(v), 'g', -1, 64))
+		case field.Bool:
+			b.WriteString(strconv.FormatBool(bool(v)))
+		case field.Text:
+			if b.Len() > 0 {
+				segments = append(segments, field.Segment{Text: b.String()})
+				b.Reset()
+			}
+			segments = append(segments, v...)
+		case nil:
+			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.path, Message: "the expression gave no value to put into the text", Hint: `.orValue("") or str(…) gives a text for it`})
+			return nil
+		default:
+			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.path, Message: field.KindName(v) + " cannot be put into a text", Hint: "join(…) or str(…) makes a text of it"})
+			return nil
+		}
+		if int64(b.Len()) > e.budget.Limits.ResultBytes {
+			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.path, Message: fmt.Sprintf("the text has more than %s bytes", renderers.Thousands(e.budget.Limits.ResultBytes))})
+			return nil
+		}
+	}
+	var v field.Value = field.String(b.String())
+	if segments != nil {
+		if b.Len() > 0 {
+			segments = append(segments, field.Segment{Text: b.String()})
+		}
+		v = segments
+	}
+	return e.coerce(n.want, v, n.path, func() diag.Span { return n.span })
+}
+
+// list is a written-out list with something in it that is known only at render.
+type list struct {
+	items []node
+	want  *field.Type
+	path  string
+	span  diag.Span
+	// whole: the elements are checked together (a list form of a map, a check of the list's own), not one by one.
+	whole bool
+}
+
+func (n list) eval(e *evaluation) field.Value {
+	out := make(field.List, 0, len(n.items))
+	for _, item := range n.items {
+		// optional.none() leaves an element out, as it leaves a key out.
+		if v := item.eval(e); v != nil {
+			out = append(out, v)
+		}
+	}
+	if n.whole {
+		return e.coerce(n.want, out, n.path, func() diag.Span { return n.span })
+	}
+	return out
+}
+
+// object is a written-out map with something in it that is known only at render.
+type object struct {
+	// fixed are the keys known at load; shared, never changed.
+	fixed field.Object
+	keys  []string
+	nodes []node
+	want  *field.Type
+	path  string
+	span  diag.Span
+	whole bool
+}
+
+func (n object) eval(e *evaluation) field.Value {
+	out := make(field.Object, len(n.fixed)+len(n.keys))
+	for k, v := range n.fixed {
+		out[k] = v
+	}
+	for i, k := range n.keys {
+		if v := n.nodes[i].eval(e); v != nil {
+			out[k] = v
+		}
+	}
+	if n.whole {
+		return e.coerce(n.want, out, n.path, func() diag.Span { return n.span })
+	}
+	return out
+}
+
+// merged puts a map known only at render on top of, or under, another one.
+type merged struct{ under, over node }
+
+func (n merged) eval(e *evaluation) field.Value {
+	under := n.under.eval(e)
+	over := n.over.eval(e)
+	if e.stop != nil {
+		return nil
+	}
+	return field.Merge(under, over)
+}

@@ -1,0 +1,167 @@
+package spec
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/latent-engine/latent-engine/engine/field"
+)
+
+// Digest is "v1:" and the SHA-256 of the plan's sparse canonical JSON: keys sorted, integers exact, absent and zero
+// values dropped, so that neither map order nor a field that a newer SDK adds changes it. Secrets are in it as
+// (provider, name), never as values.
+func Digest(p Plan) string {
+	d, _ := DigestSize(p)
+	return d
+}
+
+// DigestSize is Digest, and the size in bytes of the JSON that it was made of.
+func DigestSize(p Plan) (string, int) {
+	canonical := AppendCanonical(make([]byte, 0, 1024), p.Object())
+	sum := sha256.Sum256(canonical)
+	return "v1:" + hex.EncodeToString(sum[:]), len(canonical)
+}
+
+// Object is the plan as one value, as digested and as `render --full` shows it under "spec".
+func (p Plan) Object() field.Object {
+	objects := make(field.List, len(p.Objects))
+	for i, o := range p.Objects {
+		objects[i] = o
+	}
+	return field.Object{
+		"backend": field.String(p.Backend), "target": field.String(p.Target), "endpoint": field.String(p.Endpoint),
+		"master":   field.Object{"host": field.String(p.Master.Host), "port": field.Int(p.Master.Port), "protocol": field.String(p.Master.Protocol)},
+		"password": p.passwordHole(), "pull": p.Pull, "build": p.Build, "objects": objects, "create": p.Create, "after": p.After,
+	}
+}
+
+// passwordHole is the password as digested and shown: written as plain text in a definition it is a secret all the same.
+func (p Plan) passwordHole() field.Value {
+	if _, plain := p.Password.(field.String); plain {
+		return field.Text{{Secret: field.SecretRef{Provider: "definition", Name: "password"}}}
+	}
+	return p.Password
+}
+
+// AppendCanonical appends v's sparse canonical JSON to b. In a map, null, false, 0, "", [] and {} (after the same rule
+// within) are dropped; in a list nothing is. A secret is {"$secret":[provider,name]}, a text with secrets
+// {"$text":["…",{"$secret":…}]}: no plain value collides with them, because a map that has a key starting with "$" is written with
+// every such key doubled.
+func AppendCanonical(b []byte, v field.Value) []byte {
+	switch v := v.(type) {
+	case nil:
+		return append(b, "null"...)
+	case field.Bool:
+		return strconv.AppendBool(b, bool(v))
+	case field.Int:
+		return strconv.AppendInt(b, int64(v), 10)
+	case field.Float:
+		return appendFloat(b, float64(v))
+	case field.String:
+		return AppendString(b, string(v))
+	case field.Text:
+		b = append(b, `{"$text":[`...)
+		for i, s := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if s.Secret.IsZero() {
+				b = AppendString(b, s.Text)
+				continue
+			}
+			b = append(b, `{"$secret":[`...)
+			b = append(AppendString(b, s.Secret.Provider), ',')
+			b = append(AppendString(b, s.Secret.Name), "]}"...)
+		}
+		return append(b, "]}"...)
+	case field.List:
+		b = append(b, '[')
+		for i, e := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = AppendCanonical(b, e)
+		}
+		return append(b, ']')
+	case field.Object:
+		b = append(b, '{')
+		first := true
+		var buf [16]string
+		keys := slices.AppendSeq(buf[:0], maps.Keys(v))
+		slices.Sort(keys)
+		for _, k := range keys {
+			mark := len(b)
+			if !first {
+				b = append(b, ',')
+			}
+			name := k
+			if k != "" && k[0] == '$' {
+				name = "$" + k
+			}
+			b = append(AppendString(b, name), ':')
+			start := len(b)
+			b = AppendCanonical(b, v[k])
+			switch string(b[start:]) {
+			case "null", "false", "0", `""`, "[]", "{}":
+				b = b[:mark]
+			default:
+				first = false
+			}
+		}
+		return append(b, '}')
+	}
+	panic("internal error: unknown value in canonical JSON")
+}
+
+// appendFloat writes a number that JSON can hold; an integral one is written as an integer, so that 2.0 and 2 agree.
+func appendFloat(b []byte, f float64) []byte {
+	if f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+		return strconv.AppendInt(b, int64(f), 10)
+	}
+	return strconv.AppendFloat(b, f, 'g', -1, 64)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// AppendString appends s as a JSON string; bytes that are not UTF-8 become U+FFFD.
+func AppendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				b = append(append(b, s[start:i]...), "\ufffd"...)
+				start = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= 0x20 && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		b = append(b, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\t':
+			b = append(b, '\\', 't')
+		case '\r':
+			b = append(b, '\\', 'r')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		i++
+		start = i
+	}
+	return append(append(b, s[start:]...), '"')
+}
