@@ -52,7 +52,7 @@ func (Kind) Bind(p spec.Plan, id spec.Identity) (spec.Bound, error) {
 
 	if p.Build != nil {
 		build := maps.Clone(p.Build)
-		if flag(build, "temporary", false) {
+		if truth(build, "temporary", false) {
 			tag := field.String(temporaryImage(id))
 			build["tag"], create["Image"] = tag, tag
 			build["labels"] = objectOf(id.Labels)

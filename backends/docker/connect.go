@@ -39,7 +39,8 @@ type backend struct {
 	advertise    string
 
 	pulls   pulls
-	starts  keyed
+	starts  keyed // by instance
+	builds  keyed // by the image's name
 	watched watched
 }
 

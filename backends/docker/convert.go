@@ -76,7 +76,7 @@ func text(o field.Object, key string) string {
 	return string(s)
 }
 
-func flag(o field.Object, key string, otherwise bool) bool {
+func truth(o field.Object, key string, otherwise bool) bool {
 	if b, ok := o[key].(field.Bool); ok {
 		return bool(b)
 	}
@@ -109,7 +109,7 @@ func (c *conversion) image() {
 	f := c.in.Fields
 	image, dockerfile := text(f, "image"), text(f, "dockerfile")
 	context, textual := c.context(dockerfile)
-	always := flag(f, "alwaysPull", false)
+	always := truth(f, "alwaysPull", false)
 	if context == "" && !textual {
 		if image == "" {
 			if len(c.problems) == 0 {
@@ -119,7 +119,7 @@ func (c *conversion) image() {
 		}
 		policy := field.String("missing")
 		switch {
-		case !flag(f, "autopull", true), strings.HasPrefix(image, "sha256:") && len(image) > 18:
+		case !truth(f, "autopull", true), strings.HasPrefix(image, "sha256:") && len(image) > 18:
 			policy = "never" // an id is nothing that a registry knows
 		case always:
 			policy = "always"
@@ -247,7 +247,7 @@ func (c *conversion) container() {
 		c.create["StopTimeout"] = t
 		c.after("stop_timeout", t)
 	}
-	if flag(f, "followStartupLogs", false) {
+	if truth(f, "followStartupLogs", false) {
 		c.after("follow_startup_logs", yes)
 	}
 }

@@ -295,4 +295,3 @@ func (b *backend) AdvertiseFor(ctx context.Context) (string, error) {
 	}
 	return "", nil
 }
-

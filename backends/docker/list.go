@@ -61,15 +61,14 @@ func (b *backend) List(ctx context.Context) ([]backends.Object, error) {
 	return out, nil
 }
 
-// imageObject: an image without a name is what a build left, a named one without an instance is meant to stay.
+// imageObject: an image goes with the instance that it was built for, or that built it and did not come to its end; one that
+// names no instance is meant to stay.
 func imageObject(i image.Summary) backends.Object {
 	o := backends.Object{Kind: objectImage, ID: i.ID, Name: firstTag(i), Instance: i.Labels[spec.LabelInstance]}
-	if o.Instance == "" {
-		o.Instance = i.Labels[labelBuild]
+	if mark := i.Labels[labelBuild]; mark != "" && o.Name == "" {
+		o.Instance = mark
 	}
-	if o.Name != "" && i.Labels[spec.LabelInstance] == "" {
-		o.Instance, o.Kept = "", true
-	}
+	o.Kept = o.Instance == ""
 	return o
 }
 

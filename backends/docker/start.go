@@ -41,8 +41,10 @@ func (b *backend) Start(ctx context.Context, a policy.Admitted, o backends.Start
 	if name := (Kind{}).Name(); bound.Backend != name {
 		return backends.Status{}, configFailure("", "cannot start %s: its plan is for %s, not for %s", bound.Instance, bound.Backend, name)
 	}
-	if bound.Engine != b.engine || bound.Instance == "" || bound.ObjectName == "" {
-		return backends.Status{}, configFailure("", "cannot start %s: its plan is another engine's", bound.ObjectName)
+	// What does not carry this engine's labels would never be found again.
+	labels := bound.Identity.Labels
+	if labels[spec.LabelEngine] != b.engine || bound.Instance == "" || labels[spec.LabelInstance] != bound.Instance || bound.ObjectName == "" {
+		return backends.Status{}, configFailure("", "cannot start %s: its plan is bound to another engine id than %q", bound.ObjectName, b.engine)
 	}
 	s := &start{backend: b, bound: bound, opts: o, fill: newFiller(o.Fill)}
 	unlock, ok := b.starts.lock(ctx, bound.Instance)

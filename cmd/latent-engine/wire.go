@@ -16,7 +16,7 @@ func kinds() []backends.Kind {
 	return []backends.Kind{docker.Kind{}}
 }
 
-func newCEL() renderers.Renderer { return cel.New() }
+func newCEL() renderers.Renderer { return cel.New(cel.Options{}) }
 
 // compile loads and compiles files as one definition. The diagnostics are those of both phases, in the files' order; the set
 // is good for rendering where they hold no error.

@@ -46,7 +46,7 @@ var (
 )
 
 func (b *buildLoader) load(name string, data []byte) *Build {
-	f := openFile(name, data, &b.list)
+	f := openData(name, data, &b.list)
 	if f == nil {
 		return nil
 	}

@@ -29,9 +29,14 @@ type file struct {
 	at struct{ off, line, col int }
 }
 
-// openFile checks what holds for every text file (size, encoding, characters) and finds its lines. It returns nil where
-// the text cannot be read at all.
-func openFile(name string, data []byte, list *diag.List) *file {
+// openFile checks what holds for a file that people write (size, encoding, no characters that are not seen) and finds its
+// lines. It returns nil where the text cannot be read at all.
+func openFile(name string, data []byte, list *diag.List) *file { return open(name, data, list, true) }
+
+// openData is openFile for what programs write: strings in it may hold any character.
+func openData(name string, data []byte, list *diag.List) *file { return open(name, data, list, false) }
+
+func open(name string, data []byte, list *diag.List, written bool) *file {
 	f := &file{name: name, ascii: true}
 	if len(data) > MaxFileBytes {
 		list.Errorf(f.top(), "", "the file has %d bytes; at most %d (4 MiB) are read", len(data), MaxFileBytes)
@@ -47,28 +52,25 @@ func openFile(name string, data []byte, list *diag.List) *file {
 		list.Add(diag.Diagnostic{Span: f.top(), Message: "the file is UTF-16", Hint: "save it as UTF-8 without BOM"})
 		return nil
 	}
+	const maxBad = 10 // a binary file must not fill the list
 	bad := 0
 	report := func(off int, message, hint string) {
-		// One message per kind of trouble would hide the others; a binary file must not fill the list with them.
-		if bad++; bad <= 10 {
-			f.lines = append(f.lines, len(f.src)+1)
-			p := f.pos(off)
-			f.lines = f.lines[:len(f.lines)-1]
-			list.Add(diag.Diagnostic{Span: diag.Span{Pos: p, EndColumn: p.Column + 1}, Message: message, Hint: hint})
-		}
+		bad++
+		p := f.pos(off)
+		list.Add(diag.Diagnostic{Span: diag.Span{Pos: p, EndColumn: p.Column + 1}, Message: message, Hint: hint})
 	}
-	for i := 0; i < len(f.src); {
+	for i := 0; i < len(f.src) && bad < maxBad; {
 		c := f.src[i]
 		switch {
 		case c == '\n':
 			f.lines = append(f.lines, i+1)
 			i++
 		case c == '\r':
-			if i+1 == len(f.src) || f.src[i+1] != '\n' {
+			if written && (i+1 == len(f.src) || f.src[i+1] != '\n') {
 				report(i, "a carriage return without a line feed", "end lines with LF or CRLF")
 			}
 			i++
-		case c < 0x20 && c != '\t' || c == 0x7f:
+		case written && (c < 0x20 && c != '\t' || c == 0x7f):
 			report(i, "control character "+codePoint(rune(c)), "")
 			i++
 		case c < utf8.RuneSelf:
@@ -79,7 +81,7 @@ func openFile(name string, data []byte, list *diag.List) *file {
 			switch {
 			case r == utf8.RuneError && n == 1:
 				report(i, "the file is not UTF-8 here: byte "+hex(uint32(c), 2), "save it as UTF-8")
-			case invisible(r):
+			case written && invisible(r):
 				hint := ""
 				if r >= 0xa0 {
 					hint = "write it as an escape in a double-quoted string, if it is meant"

@@ -71,7 +71,7 @@ func (j *jsonReader) value() *Node {
 		pos := j.f.pos(start)
 		text := diag.Text{File: j.f.name}
 		s, ok := j.str(&text, pos)
-		if !ok {
+		if !ok || j.written && !j.controls(s, j.f.span(start, j.i)) {
 			return nil
 		}
 		return j.scalar(start, func(n *Node) { n.Kind, n.Str, n.Text = StringNode, s, text })
@@ -274,7 +274,7 @@ func hex4(s string) (rune, bool) {
 
 func (j *jsonReader) array() *Node {
 	start := j.i
-	if len(j.trail) > MaxDepth {
+	if len(j.trail) >= MaxDepth {
 		j.fail(start, start+1, "", "nested more than %d levels deep", MaxDepth)
 		return nil
 	}
@@ -337,7 +337,7 @@ func (j *jsonReader) end(n *Node, start int) {
 
 func (j *jsonReader) object() *Node {
 	start := j.i
-	if len(j.trail) > MaxDepth {
+	if len(j.trail) >= MaxDepth {
 		j.fail(start, start+1, "", "nested more than %d levels deep", MaxDepth)
 		return nil
 	}
@@ -376,7 +376,7 @@ func (j *jsonReader) object() *Node {
 		switch {
 		case j.failed:
 			return nil
-		case value == nil:
+		case value == nil, j.written && !j.controls(key, span):
 			n.broken = true
 		case !j.check(&set, n.Entries, key, span, value):
 			n.broken = true

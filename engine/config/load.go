@@ -67,7 +67,9 @@ type loader struct {
 }
 
 func (l *loader) errorf(span diag.Span, path, hint, format string, args ...any) {
-	l.list.Add(diag.Diagnostic{Span: span, Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
+	if len(l.list) < diag.MaxDiagnostics {
+		l.list.Add(diag.Diagnostic{Span: span, Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
+	}
 }
 
 // read makes the tree of one file, nil where there is none.
@@ -76,7 +78,7 @@ func (l *loader) read(src Source) *Node {
 	if f == nil {
 		return nil
 	}
-	t := &tree{f: f, list: &l.list}
+	t := &tree{f: f, list: &l.list, written: true}
 	var root *Node
 	if strings.HasSuffix(strings.ToLower(src.Name), ".json") {
 		root = t.readJSON()
@@ -133,7 +135,9 @@ func (l *loader) file(src Source) {
 
 // unknown reports a key that nothing knows.
 func (l *loader) unknown(span diag.Span, path, what, key string, known []string) {
-	l.errorf(span, path, meant(key, known), "unknown %s %q", what, key)
+	if len(l.list) < diag.MaxDiagnostics {
+		l.errorf(span, path, meant(key, known), "unknown %s %q", what, clip(key))
+	}
 }
 
 func meant(key string, known []string) string {
@@ -176,7 +180,10 @@ func ValidName(s string) bool {
 // ValidProperty reports whether s can be the name of a declared property: [A-Za-z_][A-Za-z0-9._:/-]{0,254}. Buildbot's own
 // properties fit ("owner-name" too).
 func ValidProperty(s string) bool {
-	return s != "" && (s[0] == '_' || s[0] < '0' || s[0] > '9') && validName(strings.TrimLeft(s, "_")+"_", 256, "._:/-")
+	if strings.HasPrefix(s, "_") {
+		s = "a" + s[1:]
+	}
+	return validName(s, 255, "._:/-") && (s[0] < '0' || s[0] > '9')
 }
 
 func validName(s string, length int, also string) bool {
@@ -241,8 +248,19 @@ func (l *loader) engineSection(sec *Entry) {
 			default:
 				l.def.Engine.Advertise, l.def.Engine.AdvertiseSpan = s, e.Value.Span
 			}
+		case "secrets":
+			l.each(&Entry{Key: path, Value: e.Value}, func(path string, e *Entry) {
+				into := map[string]*string{"dir": &l.def.Engine.SecretsDir, "env": &l.def.Engine.SecretsEnv}[e.Key]
+				if into == nil {
+					l.unknown(e.KeySpan, path, "field", e.Key, []string{"dir", "env"})
+					return
+				}
+				if s, ok := l.text(e.Value, path); ok {
+					*into = s
+				}
+			})
 		default:
-			l.unknown(e.KeySpan, path, "field", e.Key, []string{"id", "advertise"})
+			l.unknown(e.KeySpan, path, "field", e.Key, []string{"id", "advertise", "secrets"})
 			return
 		}
 		l.engine[e.Key] = e.KeySpan

@@ -2,7 +2,9 @@ package config
 
 import (
 	"slices"
+	"sort"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/latent-engine/latent-engine/engine/diag"
 	"github.com/latent-engine/latent-engine/engine/field"
@@ -129,12 +131,28 @@ func (l *loader) cut(path string, n *Node) *Node {
 	n.Segments = make([]Segment, len(pieces))
 	for i, p := range pieces {
 		if p.expr {
-			n.Segments[i] = Segment{Expr: true, Source: p.text, At: n.Text.From(p.from)}
+			n.Segments[i] = Segment{Expr: true, Source: p.text, At: part(n.Text, p.from, p.from+utf8.RuneCountInString(p.text))}
 		} else {
 			n.Segments[i] = Segment{Text: p.text}
 		}
 	}
 	return n
+}
+
+// part is the Text of the code points [from, to): with no more runs than those need, because a text may have as many
+// expressions as lines.
+func part(t diag.Text, from, to int) diag.Text {
+	first := max(sort.Search(len(t.Runs), func(i int) bool { return t.Runs[i].Offset > from })-1, 0)
+	last := first + sort.Search(len(t.Runs)-first, func(i int) bool { return t.Runs[first+i].Offset >= to })
+	out := diag.Text{File: t.File, Runs: slices.Clone(t.Runs[first:max(last, min(first+1, len(t.Runs)))])}
+	for i := range out.Runs {
+		r := &out.Runs[i]
+		if r.Offset -= from; r.Offset < 0 {
+			r.Column -= r.Offset
+			r.Offset = 0
+		}
+	}
+	return out
 }
 
 // freeKeys reports whether a map of one of the types has keys of the user's own (an environment, labels).

@@ -17,7 +17,7 @@ const dialect = "https://json-schema.org/draft/2020-12/schema"
 // Patterns of the schemas, in the syntax that JSON Schema and Go share.
 const (
 	namePattern     = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
-	propertyPattern = `^(_+$|_*[A-Za-z0-9][A-Za-z0-9._:/-]*$)`
+	propertyPattern = `^[A-Za-z_][A-Za-z0-9._:/-]{0,254}$`
 	typePattern     = `^ *(string|bool|int|float|any|list *\(.+\)|map *\( *string *,.+\)) *\?? *$`
 	exprPattern     = `\$\{\{`
 	sizePattern     = `^-?[0-9.]+[kKmMgGtTpP]?[iI]?[bB]?$`
@@ -162,7 +162,7 @@ func (g *schemaMaker) worker(fields map[string][]any) schema {
 	props["count"] = schema{"type": "integer", "minimum": 1, "maximum": MaxCount}
 	props["name"] = name
 	props["props"] = orNull(schema{
-		"type": "object", "propertyNames": schema{"pattern": propertyPattern, "maxLength": 255}, "additionalProperties": ref("prop"),
+		"type": "object", "propertyNames": schema{"pattern": propertyPattern}, "additionalProperties": ref("prop"),
 		"description": "The build properties that the worker reads, with their types.",
 	})
 	props["props_open"] = schema{"type": "boolean", "description": "Undeclared properties may be read too."}

@@ -18,6 +18,9 @@ type tree struct {
 	// stand: an environment may well have http_proxy and HTTP_PROXY.
 	twins map[*Node]diag.Diagnostic
 
+	// written: people write the file; a control character in it is a mistake, however it is escaped.
+	written bool
+
 	count int
 	full  bool // MaxNodes reached: said once, the rest is left out
 	slab  []Node
@@ -25,7 +28,9 @@ type tree struct {
 }
 
 func (t *tree) errorf(span diag.Span, hint, format string, args ...any) {
-	t.list.Add(diag.Diagnostic{Span: span, Path: t.trail.String(), Message: fmt.Sprintf(format, args...), Hint: hint})
+	if len(*t.list) < diag.MaxDiagnostics {
+		t.list.Add(diag.Diagnostic{Span: span, Path: t.trail.String(), Message: fmt.Sprintf(format, args...), Hint: hint})
+	}
 }
 
 // new is a fresh node, nil when there are too many.
@@ -48,7 +53,7 @@ func (t *tree) new(span diag.Span) *Node {
 
 // deep reports, once per place, that the nesting is too deep here.
 func (t *tree) deep(span diag.Span) bool {
-	if len(t.trail) <= MaxDepth {
+	if len(t.trail) < MaxDepth {
 		return false
 	}
 	t.list.Add(diag.Diagnostic{Span: span, Message: fmt.Sprintf("nested more than %d levels deep", MaxDepth)})
@@ -116,6 +121,9 @@ func (t *tree) duplicate(key string, span, first diag.Span) {
 }
 
 func (t *tree) twin(other, key string, span, first diag.Span, value *Node) {
+	if len(t.twins) > maxTwins {
+		return
+	}
 	if t.twins == nil {
 		t.twins = make(map[*Node]diag.Diagnostic)
 	}
@@ -126,6 +134,9 @@ func (t *tree) twin(other, key string, span, first diag.Span, value *Node) {
 	}
 	t.trail.up()
 }
+
+// maxTwins bounds what is remembered of keys that differ only in case; no map has that many for a reason.
+const maxTwins = 10_000
 
 // foldCase maps all spellings that differ only in case to one, as strings.EqualFold sees them.
 func foldCase(s string) string {

@@ -16,7 +16,7 @@ func (n *Node) Plain() field.Value {
 // ParseJSON reads one strict JSON value: unique keys, integers exact, nothing after it. The error is a *diag.ListError.
 func ParseJSON(name string, data []byte) (field.Value, error) {
 	var list diag.List
-	f := openFile(name, data, &list)
+	f := openData(name, data, &list)
 	if f == nil {
 		return nil, list.Err()
 	}

@@ -70,7 +70,7 @@ func (l *loader) worker(path string, e *Entry) {
 	for i := range e.Value.Entries {
 		l.workerEntry(d, &e.Value.Entries[i])
 	}
-	d.incomplete = d.incomplete || len(l.list) > before
+	d.incomplete = d.incomplete || len(l.list) > before || len(l.list) == diag.MaxDiagnostics
 }
 
 func (l *loader) workerEntry(d *draft, e *Entry) {

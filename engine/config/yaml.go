@@ -27,7 +27,7 @@ func (t *tree) readYAML() *Node {
 		// There is no YAML reading of it then, so that the two cannot differ.
 		if s := strings.TrimLeft(t.f.src, " \t\r\n"); strings.HasPrefix(s, "{") || strings.HasPrefix(s, "[") {
 			var own diag.List
-			j := &tree{f: t.f, list: &own}
+			j := &tree{f: t.f, list: &own, written: true}
 			if n := j.readJSON(); n != nil && !own.HasErrors() {
 				t.twins = j.twins
 				return n

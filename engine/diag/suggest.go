@@ -7,15 +7,20 @@ func Suggest(got string, candidates []string) string {
 	if len(got) > 64 {
 		return ""
 	}
-	best, bestAt := "", 0
+	best, bestAt, bestExact := "", 0, 0
 	for _, c := range candidates {
 		if len(c) > 64 {
 			continue
 		}
 		d := distance(strings.ToLower(got), strings.ToLower(c))
 		limit := max(1, min(len(got), len(c))/3)
-		if d <= limit && (best == "" || d < bestAt || d == bestAt && c < best) {
-			best, bestAt = c, d
+		if d > limit || best != "" && d > bestAt {
+			continue
+		}
+		// Among equals, the one in the case that was typed.
+		exact := distance(got, c)
+		if best == "" || d < bestAt || exact < bestExact || exact == bestExact && c < best {
+			best, bestAt, bestExact = c, d, exact
 		}
 	}
 	return best

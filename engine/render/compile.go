@@ -270,13 +270,20 @@ func (c *compiler) vars(w *config.Worker, t *Template, props *field.Type) {
 	c.diags, c.seen = kept, keptSeen
 	c.sites = nil
 	var known []field.Field
+	circle := map[string]bool{}
 	state := map[string]int{} // 1 = under way, 2 = done
 	var visit func(v *config.Var, trail []string)
 	visit = func(v *config.Var, trail []string) {
 		switch state[v.Name] {
 		case 1:
+			if circle[v.Name] {
+				return
+			}
 			at := slices.Index(trail, v.Name)
 			c.report(diag.Diagnostic{Span: v.Span, Path: field.JoinPath(path, v.Name), Message: "variables need one another: " + strings.Join(append(trail[at:], v.Name), " → ")})
+			// Of no known type, so that the circle is all that is said of it.
+			circle[v.Name] = true
+			known = append(known, field.Field{Name: v.Name, Type: field.Of(field.Any)})
 			return
 		case 2:
 			return
@@ -293,7 +300,9 @@ func (c *compiler) vars(w *config.Worker, t *Template, props *field.Type) {
 		c.scope = c.fixed.scope(props, varsType(known))
 		first := len(c.sites)
 		n := c.compile(c.canonical(v.Node, nil, field.JoinPath(path, v.Name), nil), varType)
-		known = append(known, field.Field{Name: v.Name, Type: staticType(n)})
+		if !circle[v.Name] {
+			known = append(known, field.Field{Name: v.Name, Type: staticType(n)})
+		}
 		compiled := &variable{name: v.Name, node: n, reads: varNames(c.sites[first:], w)}
 		vars.order = append(vars.order, compiled)
 		vars.byName[v.Name] = compiled

@@ -214,7 +214,7 @@ func (s *Spec) steps(t *tree, replaced bool) []Step {
 	}
 	out := []Step{step}
 	if t.under != nil {
-		out = append(out, s.steps(t.under, false)...)
+		out = append(out, s.steps(t.under, replaced || s.covers(step))...)
 	}
 	for _, below := range t.shadows {
 		one := *below
@@ -222,6 +222,18 @@ func (s *Spec) steps(t *tree, replaced bool) []Step {
 		out = append(out, s.steps(&one, true)...)
 	}
 	return out
+}
+
+// covers reports whether an expression on top leaves nothing of what lies under it: it gave a value that is no map.
+func (s *Spec) covers(top Step) bool {
+	if len(top.Expressions) == 0 {
+		return false
+	}
+	switch top.Expressions[0].Result.(type) {
+	case nil, field.Object:
+		return false
+	}
+	return true
 }
 
 // layerOf is the root of a value's path: workers.linux, defaults.docker.

@@ -108,10 +108,14 @@ start() {
 	# A socket's address has at most 107 characters.
 	((${#dir} <= 70)) || die "cannot start a Docker Engine: the path $dir is too long for its sockets"
 
+	# shellcheck disable=SC2174 # the folder is for root alone, those above it are not ours
 	mkdir -p -m 700 "$dir"
 	[[ -O $dir ]] || die "cannot start a Docker Engine: $dir belongs to another user"
 	wipe
-	mkdir -p -m 700 "$dir" "$dir/tmp"
+	# wipe removes the folder when nothing else is in it.
+	# shellcheck disable=SC2174
+	mkdir -p -m 700 "$dir"
+	mkdir "$dir/tmp"
 	cat >"$dir/containerd.toml" <<-EOF
 		version = 2
 		root = "$dir/containerd-root"

@@ -25,7 +25,7 @@ var benchTexts = []struct{ name, text string }{
 }
 
 func BenchmarkEval(b *testing.B) {
-	r := New(Options{})
+	r := newRenderer()
 	for _, bt := range benchTexts {
 		b.Run(bt.name, func(b *testing.B) {
 			p, problems := r.Compile(bt.text, testScope())
@@ -79,7 +79,7 @@ func peer(t testing.TB, text string) cel.Program {
 func peerEnv(t testing.TB) *cel.Env {
 	t.Helper()
 	opts := []cel.EnvOption{
-		cel.OptionalTypes(), ext.Strings(), ext.Lists(), ext.Math(), ext.Sets(), ext.Bindings(), ext.TwoVarComprehensions(),
+		cel.CrossTypeNumericComparisons(true), cel.OptionalTypes(), ext.Strings(), ext.Lists(), ext.Math(), ext.Sets(), ext.Bindings(), ext.TwoVarComprehensions(),
 		cel.Function("str", cel.Overload("str_any", []*cel.Type{cel.DynType}, cel.StringType, cel.UnaryBinding(peerStr))),
 		cel.Function("truthy", cel.Overload("truthy_any", []*cel.Type{cel.DynType}, cel.BoolType, cel.UnaryBinding(peerTruthy))),
 	}
@@ -141,7 +141,7 @@ func BenchmarkCompile(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		r := New(Options{})
+		r := newRenderer()
 		for i, s := range scopes {
 			for j := range 8 {
 				if _, problems := r.Compile(texts[(i*8+j)%len(texts)], s); problems != nil {

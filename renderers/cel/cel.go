@@ -60,7 +60,7 @@ func (r *Renderer) Compile(text string, scope *renderers.Scope) (out renderers.P
 	defer func() {
 		if x := recover(); x != nil {
 			out, problems = nil, []renderers.Problem{{To: len([]rune(text)), Message: "internal error: this expression cannot be compiled", Hint: "please report it"}}
-			if debugPanics {
+			if r.env.panics {
 				panic(fmt.Sprint(x, "\n", string(debug.Stack())))
 			}
 		}
@@ -79,7 +79,7 @@ func (r *Renderer) Compile(text string, scope *renderers.Scope) (out renderers.P
 	for i, c := range p.chains {
 		rs[i] = p.resolve(c, scope)
 	}
-	sig, ok := signature(rs, scope.Secrets && p.secret)
+	sig, ok := signature(rs, scope.Secrets && p.secret != 0)
 	key := programKey{text, sig}
 	if ok {
 		if c, found := r.programs.Get(key); found {
@@ -101,15 +101,13 @@ func (c checked) result() (renderers.Program, []renderers.Problem) {
 	return c.prog, nil
 }
 
-// debugPanics makes Compile and Eval pass panics on: only for this package's tests.
-var debugPanics = false //nolint:gochecknoglobals // set by tests
-
 // Bind implements [renderers.Renderer]. The objects are read as they are, not copied: "vars" may grow.
 func (r *Renderer) Bind(values map[string]field.Object) renderers.Bindings {
 	return &bindings{roots: values}
 }
 
 type program struct {
+	env     *environment
 	parsed  *parsed
 	typ     *field.Type
 	reads   []string
@@ -128,7 +126,7 @@ func (p *program) Eval(ctx context.Context, b renderers.Bindings, budget *render
 	if !ok {
 		return nil, &renderers.EvalError{Message: "internal error: bindings of another renderer"}
 	}
-	f := frames.Get().(*frame)
+	f := p.env.frames.Get().(*frame)
 	f.ctx, f.budget, f.bound, f.ticks = ctx, budget, bound, 0
 	if cap(f.locals) < p.slots {
 		f.locals = make([]ref.Val, p.slots)
@@ -136,7 +134,7 @@ func (p *program) Eval(ctx context.Context, b renderers.Bindings, budget *render
 	f.locals = f.locals[:cap(f.locals)]
 	defer func() {
 		if x := recover(); x != nil {
-			if debugPanics {
+			if p.env.panics {
 				panic(fmt.Sprint(x, "\n", string(debug.Stack())))
 			}
 			v, err = nil, &renderers.EvalError{To: len([]rune(p.parsed.text)), Message: "internal error: the expression " + quote(p.parsed.text) + " cannot be evaluated", Hint: "please report it"}
@@ -146,7 +144,7 @@ func (p *program) Eval(ctx context.Context, b renderers.Bindings, budget *render
 		clear(f.stack[:cap(f.stack)])
 		f.stack = f.stack[:0]
 		f.ctx, f.budget, f.bound = nil, nil, nil
-		frames.Put(f)
+		p.env.frames.Put(f)
 	}()
 	out := p.root.eval(f)
 	fail, isFailure := out.(*failure)

@@ -144,6 +144,11 @@ func (p *parsed) suggestName(got string, scope *renderers.Scope) string {
 			}
 		}
 	}
+	for _, d := range functionDocs {
+		if strings.HasPrefix(d.Name, got+".") {
+			return got + " is a group of functions: " + d.Name + "(…)"
+		}
+	}
 	return ""
 }
 
@@ -259,10 +264,11 @@ func (env *environment) check(p *parsed, rs []resolved, scope *renderers.Scope) 
 	if p.tree == nil || len(p.problems) > 0 {
 		return nil, order(problems)
 	}
-	if p.secret && !scope.Secrets {
-		problems = append(problems, renderers.Problem{From: 0, To: len([]rune(p.text)), Message: "a secret cannot be used here", Hint: ""})
+	if p.secret != 0 && !scope.Secrets {
+		from, to := p.span(p.secret)
+		problems = append(problems, renderers.Problem{From: from, To: to, Message: "a secret cannot be used here"})
 	}
-	c := &check{env: env, p: p, reads: rs, byNode: map[int64]int{}, problems: problems}
+	c := &check{env: env, p: p, reads: rs, byNode: map[int64]int{}, reported: map[int64]bool{}, problems: problems}
 	ce, err := checker.NewEnv(containers.DefaultContainer, env.types, checker.CrossTypeNumericComparisons(true), checker.ValidatedDeclarations(env.base))
 	if err != nil {
 		panic("internal error: " + err.Error())
@@ -297,11 +303,13 @@ func (env *environment) check(p *parsed, rs []resolved, scope *renderers.Scope) 
 		return nil, order(c.problems)
 	}
 	typ := c.typeOf(checked.Expr(), nil)
-	c.checkResult(checked.Expr().ID(), checked.GetType(checked.Expr().ID()))
+	if len(c.problems) == 0 {
+		c.checkResult(checked.Expr().ID(), checked.GetType(checked.Expr().ID()))
+	}
 	if len(c.problems) > 0 {
 		return nil, order(c.problems)
 	}
-	prog := &program{parsed: p, typ: typ}
+	prog := &program{env: env, parsed: p, typ: typ}
 	prog.results = c.results(checked.Expr())
 	seen := map[string]bool{}
 	for i := range rs {
@@ -357,6 +365,8 @@ type check struct {
 	reads    []resolved
 	byNode   map[int64]int
 	problems []renderers.Problem
+	// reported are the nodes about which all is said.
+	reported map[int64]bool
 }
 
 func (c *check) problem(id int64, message, hint string) {
@@ -434,14 +444,14 @@ func (c *check) rewriteCall(e ast.Expr) {
 			}
 		}
 	case (name == "_[_]" || name == "_[?_]") && len(args) == 2:
-		c.literalKey(args[0], args[1])
+		c.literalKey(e.ID(), args[0], args[1])
 	case name == "@in" && len(args) == 2:
-		c.literalKey(args[1], args[0])
+		c.literalKey(e.ID(), args[1], args[0])
 	}
 }
 
 // literalKey refuses a computed key of an object whose keys are known: a typing error in it would be found only in a build.
-func (c *check) literalKey(operand, key ast.Expr) {
+func (c *check) literalKey(call int64, operand, key ast.Expr) {
 	i, ok := readIndex(operand)
 	if !ok || c.reads[i].problem != nil {
 		return
@@ -451,13 +461,14 @@ func (c *check) literalKey(operand, key ast.Expr) {
 		return
 	}
 	root := c.reads[i].chain.root
+	c.reported[call] = true
 	if key.Kind() == ast.LiteralKind {
 		c.problem(key.ID(), "a key of "+root+" must be a string", "")
 		return
 	}
-	hint := root + `["name"]`
+	hint := "write " + root + `["name"]`
 	if root == "props" {
-		hint += ", or props_open: true for the worker"
+		hint += ", or set props_open: true for the worker"
 	}
 	c.problem(key.ID(), "a key of "+root+" must be written out: only then is it known before the build", hint)
 }
@@ -528,6 +539,9 @@ func holdsSecret(t *types.Type) bool {
 // translate says a type error in the user's words. cel-go reports the node and a text; the text only tells which of a few
 // cases it is, the rest comes from the tree.
 func (c *check) translate(e *common.Error) {
+	if c.reported[e.ExprID] {
+		return
+	}
 	node := c.find(e.ExprID)
 	typ := func(x ast.Expr) *types.Type { return c.tree.GetType(x.ID()) }
 	switch {
@@ -544,6 +558,10 @@ func (c *check) translate(e *common.Error) {
 				c.problem(e.ExprID, secretCall(call.FunctionName()), secretHint(call.FunctionName()))
 				return
 			}
+		}
+		if call.FunctionName() == "_?_:_" && kinds[0] != "a boolean" && kinds[0] != "any value" {
+			c.problem(operands[0].ID(), "a condition must be a boolean, not "+kinds[0], "use truthy(…)")
+			return
 		}
 		message, hint := mismatchText(call.FunctionName(), kinds)
 		if sig := c.env.signature(bare(call.FunctionName())); hint == "" {
@@ -562,8 +580,8 @@ func (c *check) translate(e *common.Error) {
 		c.problem(e.ExprID, kindWordOf(t)+" has no fields: there is no "+quote(s.FieldName())+" in it", "")
 	case strings.HasPrefix(e.Message, "unsupported optional field selection"):
 		c.problem(e.ExprID, "a key after .? must be written out", "")
-	case strings.HasPrefix(e.Message, "expected type") && node != nil && node.Kind() == ast.ComprehensionKind:
-		c.problem(e.ExprID, "the test must be a boolean", "use truthy(…)")
+	case strings.HasPrefix(e.Message, "expected type 'bool'") && node != nil:
+		c.problem(e.ExprID, "a condition must be a boolean, not "+kindWordOf(typ(node)), "use truthy(…)")
 	case strings.HasPrefix(e.Message, "expected type") && node != nil:
 		if t := typ(node); t != nil && t.Kind() != types.OpaqueKind {
 			c.problem(e.ExprID, "what follows ? must be an optional value, not "+kindWordOf(t), "")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/checker"
@@ -32,6 +33,9 @@ type environment struct {
 	spaces map[string]bool
 	macros map[string]bool
 	forms  map[string]forms
+	frames sync.Pool
+	// panics passes panics on, for this package's tests; else they become errors.
+	panics bool
 }
 
 // forms says how a function may be written: size(x), x.size().
@@ -75,6 +79,7 @@ func newEnvironment() (*environment, error) {
 		}
 	}
 	slices.Sort(e.names)
+	e.frames.New = func() any { return new(frame) }
 
 	all := lib.Functions()
 	var failed error

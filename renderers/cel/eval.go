@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"reflect"
-	"sync"
 
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
@@ -55,6 +54,8 @@ func (f *frame) spent(id int64, msg string) *failure { return &failure{id: id, m
 
 // spend charges n cost units for node id.
 func (f *frame) spend(id, n int64) *failure {
+	// A price beyond what is left is not charged in full: the render's account must serve the other expressions.
+	n = min(n, f.budget.Limits.FieldCost-f.budget.FieldSpent()+1)
 	if err := f.budget.Spend(n); err != nil {
 		return f.spent(id, err.Error())
 	}
@@ -87,8 +88,6 @@ const (
 type bindings struct {
 	roots map[string]field.Object
 }
-
-var frames = sync.Pool{New: func() any { return new(frame) }} //nolint:gochecknoglobals // a free list holds no state
 
 // constant
 

@@ -251,8 +251,8 @@ func specs(builtin func(name string) celCall) map[string]*spec {
 		// null in a place where a value of any type may stand.
 		anyNullFunc: {call: func(*frame, *callNode, []ref.Val) ref.Val { return types.NullValue }},
 	}
-	for _, name := range []string{"startsWith", "endsWith", "charAt", "lowerAscii", "upperAscii", "substring", "trim", "strings.quote"} {
-		out[name] = scalar(builtin(name))
+	for name, copies := range map[string]int64{"startsWith": 1, "endsWith": 1, "trim": 1, "charAt": 4, "substring": 5, "lowerAscii": 5, "upperAscii": 5, "strings.quote": 12} {
+		out[name] = scalar(builtin(name), copies)
 	}
 	for _, name := range []string{"contains", "indexOf", "lastIndexOf"} {
 		out[name] = search(builtin(name))
@@ -263,7 +263,7 @@ func specs(builtin func(name string) celCall) map[string]*spec {
 	out["reverse"] = opReverse(builtin("reverse"))
 	for _, d := range functionDocs {
 		if strings.HasPrefix(d.Name, "math.") && d.Name != "math.greatest" && d.Name != "math.least" {
-			out[d.Name] = scalar(builtin(d.Name))
+			out[d.Name] = scalar(builtin(d.Name), 1)
 		}
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -36,10 +37,11 @@ func strs(args []ref.Val) (n int64) {
 	return n
 }
 
-// scalar is a function of numbers, or of strings whose result is no longer than they are.
-func scalar(impl celCall) *spec {
+// scalar is a function of numbers and strings; copies is how many bytes cel-go allocates for one of its arguments
+// (it makes runes of them).
+func scalar(impl celCall, copies int64) *spec {
 	return &spec{call: func(f *frame, n *callNode, args []ref.Val) ref.Val {
-		if err := f.build(n.id, strs(args)); err != nil {
+		if err := f.build(n.id, copies*strs(args)); err != nil {
 			return err
 		}
 		return result(n, args, impl(args))
@@ -447,10 +449,11 @@ func compileRegex(pattern string) (*regexp.Regexp, int, string) {
 	if utf8.RuneCountInString(pattern) > renderers.MaxRegex {
 		return nil, 0, "the regular expression is longer than " + itoa(renderers.MaxRegex) + " characters"
 	}
-	size, err := types.RegexProgramSize(pattern)
+	tree, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return nil, 0, "the regular expression is not valid: " + strings.TrimPrefix(err.Error(), "error parsing regexp: ")
 	}
+	size := regexSize(tree)
 	if size > maxRegexProgram {
 		return nil, size, "the regular expression is too big: its repetitions make " + thousands(int64(size)) + " steps, at most " + thousands(maxRegexProgram) + " are allowed"
 	}
@@ -459,6 +462,21 @@ func compileRegex(pattern string) (*regexp.Regexp, int, string) {
 		return nil, 0, "the regular expression is not valid"
 	}
 	return re, size, ""
+}
+
+// regexSize is about how many steps the program of re has, found without making it: repetitions multiply.
+func regexSize(re *syntax.Regexp) int {
+	n := 1
+	for _, sub := range re.Sub {
+		n += regexSize(sub)
+	}
+	switch re.Op {
+	case syntax.OpLiteral:
+		n = len(re.Rune)
+	case syntax.OpRepeat:
+		n *= max(1, re.Min, re.Max)
+	}
+	return min(n, 1<<24)
 }
 
 // strings

@@ -24,8 +24,8 @@ type parsed struct {
 	// aliases are the cel.bind nodes whose variable is another word for a path; spaces the identifiers that are the
 	// namespace of a function.
 	aliases, spaces map[int64]bool
-	// secret: secret() is called.
-	secret bool
+	// secret is a node that calls secret(); 0 = none does.
+	secret int64
 
 	once  sync.Once
 	toks  []token
@@ -208,10 +208,24 @@ func isBind(c ast.ComprehensionExpr) bool {
 	return c.IterVar() == "#unused" && c.LoopCondition().Kind() == ast.LiteralKind && c.IterRange().Kind() == ast.ListKind && c.IterRange().AsList().Size() == 0
 }
 
+// counts reports whether a bind adds a level: optMap and optFlatMap make two (the target, and its value), sortBy makes one
+// that nobody can reach.
+func counts(c ast.ComprehensionExpr) bool {
+	if strings.HasPrefix(c.AccuVar(), "@") {
+		return c.AccuVar() == "@target"
+	}
+	init := c.AccuInit()
+	if init.Kind() != ast.CallKind || !init.AsCall().IsMemberFunction() || init.AsCall().FunctionName() != "value" {
+		return true
+	}
+	t := init.AsCall().Target()
+	return t.Kind() != ast.IdentKind || t.AsIdent() != "@target"
+}
+
 func (w *walker) comprehension(e ast.Expr, in *names, binds int) {
 	c := e.AsComprehension()
 	if isBind(c) {
-		if !strings.HasPrefix(c.AccuVar(), "@") {
+		if counts(c) {
 			binds++
 		}
 		if binds == renderers.MaxBindNesting+1 {
@@ -263,16 +277,18 @@ func (w *walker) call(e ast.Expr, in *names, binds int) {
 			name = space + "." + name
 		} else {
 			w.expr(c.Target(), in, binds)
-			w.function(e, name, true)
+			if !w.function(e, name, true) {
+				return
+			}
 			name = ""
 		}
 	}
-	if name != "" {
-		w.function(e, name, false)
+	if name != "" && !w.function(e, name, false) {
+		return
 	}
 	switch {
 	case name == "secret":
-		w.p.secret = true
+		w.p.secret = e.ID()
 		if len(args) != 1 || args[0].Kind() != ast.LiteralKind || args[0].AsLiteral().Type() != types.StringType || args[0].AsLiteral() == types.String("") {
 			w.problem(e, "secret() takes one literal name", "secret('name')")
 		}
@@ -300,11 +316,11 @@ func namespace(target ast.Expr, in *names) (string, bool) {
 	return target.AsIdent(), true
 }
 
-// function reports a function that does not exist, or is written in the wrong form.
-func (w *walker) function(e ast.Expr, name string, member bool) {
+// function reports a function that does not exist, or is written in the wrong form. It says whether all is well.
+func (w *walker) function(e ast.Expr, name string, member bool) bool {
 	f, ok := w.env.forms[name]
 	if ok && (strings.ContainsAny(name, "@_") || member && f.member || !member && f.global) {
-		return
+		return true
 	}
 	from, to := w.p.nameSpan(e.ID(), name)
 	switch {
@@ -323,6 +339,7 @@ func (w *walker) function(e ast.Expr, name string, member bool) {
 		}
 		w.p.problem(from, to, "unknown function "+quote(name), didYouMean(name, candidates))
 	}
+	return false
 }
 
 func (env *environment) signature(name string) string {
@@ -375,6 +392,10 @@ func (p *parsed) span(id int64) (int, int) {
 	if hi < 0 {
 		return p.toks[0].from, p.toks[len(p.toks)-1].to
 	}
+	// A node that a macro made stands where its call's bracket is.
+	if p.toks[lo].text == "(" && lo > 0 && p.toks[lo-1].kind == tokenWord {
+		lo--
+	}
 	return cover(p.toks, lo, hi)
 }
 
@@ -425,6 +446,10 @@ func (p *parsed) extent(id int64, e ast.Expr, lo, hi *int, depth int) {
 		for _, x := range e.AsMap().Entries() {
 			sub(x.AsMapEntry().Key())
 			sub(x.AsMapEntry().Value())
+		}
+	case ast.StructKind:
+		for *lo > 0 && *lo < len(p.toks) && (p.toks[*lo-1].kind == tokenWord || p.toks[*lo-1].text == ".") {
+			*lo--
 		}
 	case ast.ComprehensionKind:
 		c := e.AsComprehension()

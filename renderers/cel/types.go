@@ -147,9 +147,7 @@ func (c *check) mapType(e ast.Expr, in *local) *field.Type {
 		t := c.typeOf(entry.Value(), in)
 		of = join(of, present(t))
 		key := entry.Key()
-		if kt := c.tree.GetType(key.ID()); kt != nil && kt.Kind() != types.StringKind && kt.Kind() != types.DynKind {
-			c.problem(key.ID(), "the keys of a map must be strings, not "+kindWordOf(kt), "string(…)")
-		}
+		c.mapKey(key)
 		c.typeOf(key, in)
 		name, ok := types.String(""), false
 		if key.Kind() == ast.LiteralKind {
@@ -169,6 +167,12 @@ func (c *check) mapType(e ast.Expr, in *local) *field.Type {
 		return field.MapOf(of)
 	}
 	return field.ObjectOf(field.NewTable("map", fields...))
+}
+
+func (c *check) mapKey(key ast.Expr) {
+	if t := c.tree.GetType(key.ID()); t != nil && t.Kind() != types.StringKind && t.Kind() != types.DynKind {
+		c.problem(key.ID(), "the keys of a map must be strings, not "+kindWordOf(t), "string(…)")
+	}
 }
 
 func (c *check) foldType(e ast.Expr, in *local, known *field.Type) *field.Type {
@@ -229,6 +233,7 @@ func (c *check) appended(e ast.Expr, accu string, in *local) *field.Type {
 		return field.ListOf(c.typeOf(args[1].AsList().Elements()[0], in))
 	case k.FunctionName() == "cel.@mapInsert" && len(args) == 3:
 		c.typeOf(args[1], in)
+		c.mapKey(args[1])
 		return field.MapOf(c.typeOf(args[2], in))
 	}
 	return nil
@@ -256,7 +261,12 @@ func (c *check) callType(e ast.Expr, in *local, known *field.Type) *field.Type {
 	}
 	name := k.FunctionName()
 	c.guardSecrets(e, name, args)
+	if name == "cel.@mapInsert" && len(args) == 3 {
+		c.mapKey(args[1])
+	}
 	switch name {
+	case "format":
+		c.checkFormat(args)
 	case "_?_:_":
 		return join(ts[1], ts[2])
 	case "orValue":
@@ -312,6 +322,57 @@ func (c *check) callType(e ast.Expr, in *local, known *field.Type) *field.Type {
 		}
 	}
 	return known
+}
+
+// checkFormat holds a literal text against a literal list of values.
+func (c *check) checkFormat(args []ast.Expr) {
+	text, ok := literalString(args[0])
+	if !ok || args[1].Kind() != ast.ListKind || len(args[1].AsList().OptionalIndices()) > 0 {
+		return
+	}
+	values := args[1].AsList().Elements()
+	n := 0
+	for i := 0; i < len(text); i++ {
+		if text[i] != '%' {
+			continue
+		}
+		start := i
+		i++
+		if i < len(text) && text[i] == '%' {
+			continue
+		}
+		if i < len(text) && text[i] == '.' {
+			for i++; i < len(text) && text[i] >= '0' && text[i] <= '9'; i++ {
+			}
+		}
+		if i >= len(text) || !strings.ContainsRune("sdfebxXo", rune(text[i])) {
+			c.problem(args[0].ID(), "format() does not know "+quote(text[start:min(i+1, len(text))]), "there are %s, %d, %f, %.2f, %e, %b, %x, %X, %o, and %% for a percent sign")
+			return
+		}
+		if n < len(values) {
+			t := c.tree.GetType(values[n].ID())
+			kind := kindWordOf(t)
+			fits := true
+			switch kind {
+			case "a string":
+				fits = text[i] == 's' || text[i] == 'x' || text[i] == 'X'
+			case "a boolean":
+				fits = text[i] == 's' || text[i] == 'b'
+			case "a number":
+				fits = text[i] != 'b' && text[i] != 'o' && text[i] != 'x' && text[i] != 'X'
+			case "a list", "a map", "null", "a type":
+				fits = text[i] == 's'
+			}
+			if !fits {
+				c.problem(values[n].ID(), "%"+text[i:i+1]+" cannot write "+kind, "")
+				return
+			}
+		}
+		n++
+	}
+	if n != len(values) {
+		c.problem(args[0].ID(), "format() has "+count(len(values), "value")+" for "+count(n, "place"), `one value for each %s, %d, …`)
+	}
 }
 
 // guardSecrets refuses calls that would look at a secret, also inside of a list or map.

@@ -55,6 +55,9 @@ func noValue(root string, steps []pathStep) string {
 	for i, s := range steps {
 		keys[i] = s.key
 	}
+	if root == "src" && len(keys) == 1 {
+		return "this build has no " + thing(root, keys)
+	}
 	return thing(root, keys) + " has no value in this build"
 }
 
@@ -64,7 +67,7 @@ func useOptional(root string, steps []pathStep, i int) string {
 	b.WriteString(root)
 	for j, s := range steps {
 		soft := s.optional || j == i
-		switch plain := field.JoinPath("", s.key) == s.key && !strings.Contains(s.key, "-") && (s.key[0] < '0' || s.key[0] > '9'); {
+		switch plain := !(root == "src" && j == 0) && field.JoinPath("", s.key) == s.key && !strings.Contains(s.key, "-") && (s.key[0] < '0' || s.key[0] > '9'); {
 		case plain && soft:
 			b.WriteString(".?" + s.key)
 		case plain:
@@ -110,6 +113,8 @@ func mismatchText(fn string, kinds []string) (message, hint string) {
 				return k == "an integer" || k == "a number" || k == "a boolean" || k == "an unsigned integer"
 			}
 			switch {
+			case strings.HasPrefix(kinds[0], "an optional") || strings.HasPrefix(kinds[1], "an optional"):
+				return "take the value out with orValue(…)"
 			case text && (number(kinds[0]) || number(kinds[1])):
 				return "make it text with string(…)"
 			case text && fn == "_+_":
@@ -118,8 +123,6 @@ func mismatchText(fn string, kinds []string) (message, hint string) {
 				return "convert one of them with double(…) or int(…)"
 			case number(kinds[0]) && number(kinds[1]):
 				return "convert one of them with int(…)"
-			case strings.HasPrefix(kinds[0], "an optional") || strings.HasPrefix(kinds[1], "an optional"):
-				return "take the value out with orValue(…)"
 			}
 			return ""
 		}
@@ -147,7 +150,7 @@ func mismatchText(fn string, kinds []string) (message, hint string) {
 			if !strings.HasPrefix(kinds[0], "an optional") {
 				return "orValue() needs an optional value, not " + kinds[0], `x.?y and x["y"] with a ? before the key are optional: x[?"y"]`
 			}
-			return "orValue() gives " + strings.TrimPrefix(strings.TrimPrefix(kinds[0], "an optional "), "value: ") + " or " + kinds[1] + ": both must be of one type", ""
+			return "orValue() takes the place of " + kinds[0] + ": it cannot be " + kinds[1], ""
 		}
 	}
 	switch fn {
@@ -157,9 +160,6 @@ func mismatchText(fn string, kinds []string) (message, hint string) {
 		return "! needs a boolean, not " + kinds[0], "use !truthy(…)"
 	case "_?_:_":
 		if len(kinds) == 3 {
-			if kinds[0] != "a boolean" && kinds[0] != "any value" {
-				return "the condition before ? must be a boolean, not " + kinds[0], "use truthy(…)"
-			}
 			hint := ""
 			if strings.HasPrefix(kinds[1], "an optional") != strings.HasPrefix(kinds[2], "an optional") {
 				hint = "make the other one optional too: optional.of(…)"
@@ -172,6 +172,13 @@ func mismatchText(fn string, kinds []string) (message, hint string) {
 		return fn + "() needs an argument", ""
 	}
 	return fn + "() does not take " + list2words(kinds), ""
+}
+
+func count(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return itoa(int64(n)) + " " + word + "s"
 }
 
 func list2words(kinds []string) string {
@@ -201,7 +208,7 @@ func (p *parsed) syntax(errs []*common.Error) {
 		text := e.Message
 		from, to := p.tokenSpan(p.offset(e.Location))
 		switch {
-		case strings.Contains(text, "recursion limit"), strings.Contains(text, "expression count exceeds"):
+		case strings.Contains(text, "recursion limit"), strings.Contains(text, "recursion depth"), strings.Contains(text, "expression count exceeds"):
 			p.problem(0, end, "the expression is nested too deeply", "use vars: for its parts")
 			return
 		case strings.Contains(text, "reserved identifier"):
@@ -223,6 +230,7 @@ func (p *parsed) syntax(errs []*common.Error) {
 		case strings.HasPrefix(text, "math."):
 			p.problem(from, to, "math.least() and math.greatest() need numbers, or one list of numbers", "")
 			return
+		case strings.HasPrefix(text, "More than"), strings.Contains(text, "limit exceeded"): // of errors, after those that count
 		case !strings.HasPrefix(text, "Syntax error"):
 			p.problem(from, to, "this cannot stand here", "")
 			return
@@ -239,6 +247,10 @@ func (p *parsed) syntax(errs []*common.Error) {
 	}
 	from, to := p.tokenSpan(at)
 	word := p.slice(from, to)
+	if len(word) > 1 && strings.ContainsAny(word[:1], `"'rRbB`) && strings.Contains(first.Message, "token recognition") {
+		p.problem(from, to, "a text has an escape that does not exist", `write \\ for a backslash, or r"…" for a text without escapes`)
+		return
+	}
 	hint := ""
 	switch word {
 	case "=":
