@@ -59,7 +59,7 @@ check: $(GOLANGCI_LINT) ## Formatting, vet, linters, go.mod and generated files:
 	@echo "golangci-lint fmt"; $(GOLANGCI_LINT) fmt --diff
 	@echo "golangci-lint run"; $(GOLANGCI_LINT) run ./...
 	@echo "go mod tidy"; go mod tidy -diff
-	@scripts/docs.sh --check
+	@echo "generated documents"; go run ./internal/docgen -check
 
 .PHONY: format
 format: $(GOLANGCI_LINT) ## Format the code.
@@ -67,7 +67,7 @@ format: $(GOLANGCI_LINT) ## Format the code.
 
 .PHONY: docs
 docs: ## Write the generated part of docs/ anew.
-	@scripts/docs.sh
+	@go run ./internal/docgen
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZ_TIME (20s).

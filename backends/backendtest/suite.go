@@ -594,7 +594,7 @@ func (r *run) crash() {
 	if f == nil || f.Class != backends.ClassCrashed || s.ExitCode == nil || *s.ExitCode != 3 || f.Container != b.ObjectName {
 		r.t.Fatalf("Inspect gave %+v, failure %+v", s, f)
 	}
-	if len(f.Log) == 0 || !strings.HasPrefix(f.Log[0], "starting worker") {
+	if !slices.ContainsFunc(f.Log, func(l string) bool { return strings.HasPrefix(l, "starting worker") }) {
 		r.t.Errorf("the failure has the log %q", f.Log)
 	}
 	if !strings.Contains(f.Message, "exit code 3") || !strings.Contains(f.Message, b.ObjectName) {

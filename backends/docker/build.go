@@ -72,9 +72,38 @@ type building struct {
 	tag        string
 	dockerfile []byte
 	stages     int
-	// step says that a step is under way that cannot be killed from here: a COPY, a commit.
-	step atomic.Bool
-	log  []string
+	log        []string
+	// uncut says that a step is under way that goes on when the connection is cut; container is what the present step runs in.
+	uncut     atomic.Bool
+	container atomic.Pointer[string]
+}
+
+// abortWait is how long the end of a step is waited for that nothing can end.
+const abortWait = 30 * time.Second
+
+// abort ends a build whose caller has gone. It cannot simply cut the connection: the step under way, a COPY or a commit, would go
+// on behind our back and leave its image after we have looked. So it takes away the container of each step until the builder
+// gives up by its own word; quiet says that it did. Before the first step and while a base image is pulled, a cut does it.
+func (w *building) abort(ctx context.Context, done <-chan error) (quiet bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWait)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	removed := ""
+	for w.uncut.Load() {
+		if id := w.container.Load(); id != nil && *id != removed {
+			removed = *id
+			_ = w.do(ctx, call{what: "remove container " + *id, method: http.MethodDelete, path: "/containers/" + *id, query: url.Values{"force": {"1"}, "v": {"1"}}})
+		}
+		select {
+		case err := <-done:
+			return true, err
+		case <-ctx.Done():
+			return false, nil
+		case <-tick.C:
+		}
+	}
+	return false, nil
 }
 
 func (s *start) build(ctx context.Context, tag string) error {
@@ -107,22 +136,22 @@ func (s *start) build(ctx context.Context, tag string) error {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- w.follow(calling, q, header, pr) }()
+	quiet := true
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		// A step that copies or commits would go on behind our back and leave its image after we have looked: its end is waited
-		// for. A program that runs is killed by the engine when the connection ends.
-		for end := time.Now().Add(5 * time.Second); w.step.Load() && time.Now().Before(end); {
-			time.Sleep(10 * time.Millisecond)
+		if quiet, err = w.abort(ctx, done); !quiet {
+			cancel()
+			err = <-done
 		}
-		cancel()
-		err = <-done
 	}
 	pr.CloseWithError(errUnwanted)
 	bad := <-sent
 	switch {
 	case ctx.Err() != nil:
-		w.settle(ctx)
+		if !quiet {
+			w.settle(ctx)
+		}
 		return &callError{what: "build image " + tag, err: ctx.Err()}
 	case errors.Is(bad, errChanged):
 		return &backends.Failure{
@@ -289,15 +318,13 @@ func (w *building) line(text string) {
 		if l == "" {
 			continue
 		}
-		switch {
-		case strings.HasPrefix(l, "Step "):
-			w.step.Store(true)
-		case strings.HasPrefix(l, " ---> Running in "):
-			w.step.Store(false)
-		case strings.HasPrefix(l, "Removing intermediate container "), strings.HasPrefix(l, " ---> Removed intermediate container "):
-			w.step.Store(true)
-		case strings.HasPrefix(l, " ---> "):
-			w.step.Store(false)
+		if step, ok := strings.CutPrefix(l, "Step "); ok {
+			_, instruction, _ := strings.Cut(step, " : ")
+			w.container.Store(nil)
+			w.uncut.Store(len(instruction) < 5 || !strings.EqualFold(instruction[:5], "FROM "))
+		}
+		if id, ok := strings.CutPrefix(l, " ---> Running in "); ok && hexadecimal(id) && id != "" {
+			w.container.Store(&id)
 		}
 		if strings.Contains(l, "LABEL "+spec.LabelPrefix) {
 			continue
@@ -357,8 +384,7 @@ func (w *building) failed(ctx context.Context, err error) error {
 	return f
 }
 
-// settle removes what a build left that was cut off, and looks again until nothing comes any more: the engine ends the step
-// under way in its own time.
+// settle removes what a build left whose connection was cut, and looks again until nothing comes any more.
 func (w *building) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWait/2)
 	defer cancel()

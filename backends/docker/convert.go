@@ -43,7 +43,7 @@ type conversion struct {
 // Convert makes the plan of a docker worker. It shares with its input what it does not change.
 func (Kind) Convert(in backends.ConvertInput) (spec.Plan, []field.Problem) {
 	hostconfig, _ := in.Fields["hostconfig"].(field.Object)
-	c := conversion{in: in, create: make(field.Object, 12), host: make(field.Object, len(hostconfig)+2)}
+	c := conversion{in: in, create: make(field.Object, 8), host: make(field.Object, len(hostconfig)+2)}
 	c.plan = spec.Plan{Backend: "docker", Target: in.Target, Endpoint: text(in.Connection, "docker_host"), Password: in.Fields["password"]}
 	if c.plan.Endpoint == "" {
 		c.plan.Endpoint = DefaultHost
@@ -89,16 +89,13 @@ func (c *conversion) master() {
 		protocol = "pb"
 	}
 	c.plan.Master.Protocol = protocol
-	at, where := text(c.in.Fields, "masterFQDN"), "masterFQDN"
-	if at == "" {
-		at, where = text(c.in.Connection, "advertise"), ""
-	}
+	at := text(c.in.Fields, "masterFQDN")
 	if at == "" {
 		return
 	}
 	host, port, err := spec.ParseMaster(at)
 	if err != nil {
-		c.problem(where, "", "%s", err)
+		c.problem("masterFQDN", "", "%s", err)
 		return
 	}
 	c.plan.Master.Host, c.plan.Master.Port = host, port

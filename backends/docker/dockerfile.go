@@ -10,9 +10,10 @@ import (
 	"github.com/latent-engine/latent-engine/engine/spec"
 )
 
-// marks are the labels that everything carries that a build makes on its way.
+// marks are the labels that everything carries that a build makes on its way. The base image's own labels must not make an
+// instance of it.
 func marks(engine, instance string) string {
-	return "LABEL " + spec.LabelEngine + "=" + engine + " " + labelBuild + "=" + instance
+	return "LABEL " + spec.LabelEngine + "=" + engine + " " + spec.LabelInstance + "= " + labelBuild + "=" + instance
 }
 
 // labelStages puts a LABEL after every FROM of a Dockerfile, and counts them.

@@ -59,16 +59,18 @@ func (b *backend) find(ctx context.Context, instance string) (*container.Summary
 		return nil, err
 	}
 	for i, c := range all {
-		if isInstance(c.Labels) {
+		if isInstance(nameOf(c), c.Labels) {
 			return &all[i], nil
 		}
 	}
 	return nil, nil
 }
 
-// isInstance tells an instance's own container from one that runs a step of its image's build.
-func isInstance(labels map[string]string) bool {
-	return labels[spec.LabelInstance] != "" && labels[labelBuild] == ""
+// isInstance tells an instance's own container from one that a build makes for a step, and from somebody's own of an image
+// that was built here: both have the image's labels. Only the instance's has the name that ObjectName gives.
+func isInstance(name string, labels map[string]string) bool {
+	id := labels[spec.LabelInstance]
+	return id != "" && strings.HasSuffix(name, "-"+strings.ToLower(id))
 }
 
 // containers lists this engine's containers, in every state, that carry the further labels too.

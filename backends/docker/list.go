@@ -23,9 +23,12 @@ const (
 	objectImage     = "image"
 )
 
-// labelBuild is on what an image build makes on its way, with the instance's id; on the image that comes out it is empty. So
-// the containers and images that a build left behind are found, and nobody's container of the finished image is taken for one.
-const labelBuild = spec.LabelPrefix + "build"
+// labelBuild is on what an image build makes on its way, with the instance's id, so that what a build left is found: images and
+// the containers of its steps. The image that comes out has it empty, so that nobody's container of that is taken for one.
+//
+// Its name sorts behind those of all other labels of ours: the builder applies the labels of a call one by one in that order,
+// each with an image of its own, and this one has to be the last.
+const labelBuild = spec.LabelPrefix + "working-for"
 
 // List gives containers, then images. An exited container costs one more call: why it ended.
 func (b *backend) List(ctx context.Context) ([]backends.Object, error) {
@@ -37,7 +40,7 @@ func (b *backend) List(ctx context.Context) ([]backends.Object, error) {
 	for _, c := range containers {
 		o := backends.Object{Kind: objectContainer, ID: c.ID, Name: nameOf(c), Instance: c.Labels[spec.LabelInstance]}
 		switch {
-		case isInstance(c.Labels):
+		case isInstance(nameOf(c), c.Labels):
 			s, err := b.summaryStatus(ctx, c)
 			if err != nil {
 				return nil, err

@@ -57,6 +57,10 @@ func parseImage(s string) (imageRef, error) {
 	}
 	named = reference.TagNameOnly(named)
 	r := imageRef{Familiar: reference.FamiliarString(named), Canonical: named.String(), Path: reference.Path(named)}
+	if back, err := reference.ParseNormalizedNamed(r.Familiar); err != nil || back.String() != r.Canonical {
+		// docker.io/r.corp/x shortens to r.corp/x, which is another registry's.
+		r.Familiar = r.Canonical
+	}
 	r.Domain = strings.TrimSuffix(named.Name(), "/"+r.Path)
 	if r.Domain == named.Name() || r.Path == "" {
 		// A first part such as Registry or registry_corp.example is one to the normaliser and none to the grammar.

@@ -58,6 +58,8 @@ func TestParseImage(t *testing.T) {
 		"Registry/x":               {"", "Registry/x:latest", "Registry/x:latest", "Registry", "x", "latest", ""},
 		"registry_corp.example/x":  {"", "registry_corp.example/x:latest", "registry_corp.example/x:latest", "registry_corp.example", "x", "latest", ""},
 		"a__b/c--d":                {"", "a__b/c--d:latest", "docker.io/a__b/c--d:latest", "docker.io", "a__b/c--d", "latest", ""},
+		"docker.io/r.corp/x":       {"", "docker.io/r.corp/x:latest", "docker.io/r.corp/x:latest", "docker.io", "r.corp/x", "latest", ""},
+		"docker.io/localhost/x:1":  {"", "docker.io/localhost/x:1", "docker.io/localhost/x:1", "docker.io", "localhost/x", "1", ""},
 		d:                          {ID: d},
 		d[7:]:                      {ID: d},
 		"4bcff63911fc":             {ID: "4bcff63911fc"},
@@ -102,7 +104,7 @@ func TestParseImage(t *testing.T) {
 func FuzzImage(f *testing.F) {
 	for _, s := range []string{
 		"alpine", "docker.io/library/alpine:3", "registry.corp:5000/a/b_c/d-e:1.2_3", "localhost/x", "a@sha256:12", "index.docker.io/x", "1.2.3.4:5/x:y", "sha256:aaaaaaaaaaaa",
-		"library/a", "aaaaaaaaaaaa", "x/:", "a..b/c", "a-.b/c", "a:5/", ".a/b", "a_b.c/d",
+		"library/a", "aaaaaaaaaaaa", "x/:", "a..b/c", "a-.b/c", "a:5/", ".a/b", "a_b.c/d", "docker.io/r.corp/x",
 	} {
 		f.Add(s)
 	}

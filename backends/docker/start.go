@@ -94,6 +94,9 @@ func (s *start) run(ctx context.Context) (backends.Status, error) {
 	if err != nil {
 		return backends.Status{}, s.startFailure(ctx, err)
 	}
+	if err := ctx.Err(); err != nil {
+		return backends.Status{}, &callError{what: "start container " + s.bound.ObjectName, err: err}
+	}
 	return s.started(id), nil
 }
 
@@ -111,7 +114,7 @@ func (s *start) existing(ctx context.Context) (*container.Summary, error) {
 		return nil, err
 	}
 	for i, c := range all {
-		if !isInstance(c.Labels) {
+		if !isInstance(nameOf(c), c.Labels) {
 			continue
 		}
 		switch c.State {
@@ -259,7 +262,7 @@ func (s *start) create(ctx context.Context) (id string, adopted bool, err error)
 // the same time.
 func (s *start) adopt(ctx context.Context, conflict error) (string, bool, error) {
 	r, err := s.inspectContainer(ctx, s.bound.ObjectName)
-	if err == nil && r.Config != nil && r.Config.Labels[spec.LabelEngine] == s.engine && r.Config.Labels[spec.LabelInstance] == s.bound.Instance && isInstance(r.Config.Labels) {
+	if err == nil && r.Config != nil && r.Config.Labels[spec.LabelEngine] == s.engine && r.Config.Labels[spec.LabelInstance] == s.bound.Instance && isInstance(strings.TrimPrefix(r.Name, "/"), r.Config.Labels) {
 		s.made = false
 		return r.ID, true, nil
 	}

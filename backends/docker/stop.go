@@ -32,7 +32,7 @@ func (b *backend) stop(ctx context.Context, instance string, o backends.StopOpti
 	}
 	var failed error
 	for _, c := range containers {
-		main := isInstance(c.Labels) && c.Labels[spec.LabelInstance] == instance
+		main := isInstance(nameOf(c), c.Labels) && c.Labels[spec.LabelInstance] == instance
 		if !main && c.Labels[labelBuild] != instance {
 			continue
 		}

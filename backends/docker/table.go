@@ -150,8 +150,8 @@ var workerTable = field.NewTable("docker worker",
 		Doc: "Signal that asks the container to end.",
 	},
 	field.Field{
-		Name: "stop_timeout", Type: &field.Type{Kind: field.DurationKind, Unit: int64(time.Second), Min: bound(0), Max: bound(86400)}, Native: "StopTimeout", Class: field.ClassPlain, Default: "10s",
-		Doc: "How long the container may take to end before it is killed. Seconds or a duration.",
+		Name: "stop_timeout", Type: &field.Type{Kind: field.DurationKind, Unit: int64(time.Second), Min: bound(1), Max: bound(86400)}, Native: "StopTimeout", Class: field.ClassPlain, Default: "10s",
+		Doc: "How long the container may take to end before it is killed. Seconds or a duration, at least one second; stop_signal: SIGKILL does not ask.",
 	},
 	field.Field{
 		Name: "healthcheck", Type: field.ObjectOf(healthcheckTable), Native: "Healthcheck", Class: field.ClassPlain, Default: "the image's",

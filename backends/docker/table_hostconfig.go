@@ -168,10 +168,10 @@ var volumeOptionsTable = field.NewTable("docker mount volume options",
 	nested("NoCopy", "no_copy", "HostConfig.Mounts[].VolumeOptions.NoCopy", field.ClassMount, field.Of(field.BoolKind), false, "Do not fill a new volume from the image."),
 	nested("Labels", "labels", "HostConfig.Mounts[].VolumeOptions.Labels", field.ClassMount, &field.Type{Kind: field.MapKind, Elem: scalarText(), ListForm: true, Check: checkLabelKeys}, false, "Labels of a new volume."),
 	nested("Subpath", "subpath", "HostConfig.Mounts[].VolumeOptions.Subpath", field.ClassMount, checked(field.StringKind, checkSubpath), false, "Path inside the volume (API 1.45)."),
-	nested("DriverConfig", "driver_config", "HostConfig.Mounts[].VolumeOptions.DriverConfig", field.ClassMount, field.ObjectOf(volumeDriverTable), false, "Driver of a new volume."),
+	nested("DriverConfig", "driver_config", "HostConfig.Mounts[].VolumeOptions.DriverConfig", field.ClassMount, field.ObjectOf(volumeConfigTable), false, "Driver of a new volume."),
 )
 
-var volumeDriverTable = field.NewTable("docker volume driver",
+var volumeConfigTable = field.NewTable("docker volume driver",
 	nested("Name", "name", "HostConfig.Mounts[].VolumeOptions.DriverConfig.Name", field.ClassMount, nonEmpty(), false, "Name of the driver."),
 	nested("Options", "options", "HostConfig.Mounts[].VolumeOptions.DriverConfig.Options", field.ClassMount, optionMap(), false, "Options of the driver."),
 )

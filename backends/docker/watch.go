@@ -165,7 +165,7 @@ func (w *watch) follow(ctx context.Context) error {
 				ended <- &callError{what: "follow docker's events", err: err}
 				return
 			}
-			if isInstance(e.Actor.Attributes) && e.Actor.ID != "" {
+			if isInstance(e.Actor.Attributes["name"], e.Actor.Attributes) && e.Actor.ID != "" {
 				queue.add(e)
 			}
 		}
@@ -197,7 +197,7 @@ func (w *watch) list(ctx context.Context) error {
 	}
 	there := map[string]bool{}
 	for _, c := range all {
-		if !isInstance(c.Labels) {
+		if !isInstance(nameOf(c), c.Labels) {
 			continue
 		}
 		s, err := w.inspect(ctx, c.ID, c.Labels[spec.LabelInstance])

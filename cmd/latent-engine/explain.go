@@ -46,7 +46,7 @@ hostconfig.mem_limit and HostConfig.Memory are one. Without a path all fields ar
 }
 
 func (a *app) explain(ctx context.Context, worker, path string, build buildFlags) error {
-	r, err := a.rendered(ctx, worker, build, "", true)
+	r, err := a.rendered(ctx, worker, build, "")
 	if err != nil {
 		return err
 	}
@@ -193,9 +193,21 @@ func origins(in read) string {
 	case "missing":
 		from = ""
 	}
+	if strings.HasPrefix(in.Name, "vars.") && in.File != "" {
+		return fmt.Sprintf("vars (%s at %s)", in.Declared, place(in.File, in.Line, in.Column))
+	}
+	declared := in.Declared
+	if from == "default" {
+		// The value is the default: it need not be said twice.
+		if _, bounds, ok := strings.Cut(declared, ", "); ok {
+			declared = bounds
+		} else {
+			declared = "declared"
+		}
+	}
 	var more []string
-	if in.Declared != "" {
-		more = append(more, in.Declared)
+	if declared != "" {
+		more = append(more, declared)
 	}
 	if in.File != "" {
 		more = append(more, fmt.Sprintf("at %s:%d", in.File, in.Line))
@@ -298,16 +310,32 @@ func (r *rendering) origins(in []render.Origin) []origin {
 			n.From = append(n.From, st)
 		}
 		n.Policy = r.judged(o)
+		if o.Path == "password" && o.Value != nil {
+			n.mask()
+		}
 		out = append(out, n)
 	}
 	return out
 }
 
+// mask hides everything that could be a part of a password that is written, or read from a property, in plain text.
+func (o *origin) mask() {
+	hidden := json.RawMessage(quote(spec.Mask))
+	o.Value = hidden
+	for i := range o.From {
+		o.From[i].Text = spec.Mask
+		for j := range o.From[i].Expressions {
+			e := &o.From[i].Expressions[j]
+			e.Result = hidden
+			for k := range e.Reads {
+				e.Reads[k].Value = hidden
+			}
+		}
+	}
+}
+
 // sent is an origin's value as it stands in the native object, where it can be found there by its path.
 func (r *rendering) sent(o render.Origin) json.RawMessage {
-	if plain, ok := o.Value.(field.String); ok && o.Path == "password" && plain != "" {
-		return json.RawMessage(quote(spec.Mask)) // written as plain text it is a secret all the same
-	}
 	if v, ok := nativeAt(r.bound.Create, o.Native); ok && o.Value != nil {
 		return redacted(v)
 	}
@@ -335,7 +363,17 @@ func nativeAt(v field.Value, path string) (field.Value, bool) {
 func (r *rendering) read(in render.Read) read {
 	out := read{Name: in.Path, Value: redacted(in.Value), Source: in.From, File: in.Declared.File, Line: in.Declared.Line, Column: in.Declared.Column}
 	keys, err := field.SplitPath(in.Path)
-	if err != nil || len(keys) < 2 || keys[0] != "props" {
+	if err != nil || len(keys) < 2 {
+		return out
+	}
+	if keys[0] == "vars" {
+		for _, v := range r.worker().Vars {
+			if v.Name == keys[1] {
+				out.Declared, out.File, out.Line, out.Column = short(v.Node.Raw, 60), v.Node.Span.File, v.Node.Span.Line, v.Node.Span.Column
+			}
+		}
+	}
+	if keys[0] != "props" {
 		return out
 	}
 	for _, p := range r.worker().Props {
@@ -439,24 +477,24 @@ func (a *app) printDenial(denied *policy.DeniedError, s *render.Spec, worker str
 	for _, v := range located(denied, s) {
 		fmt.Fprintf(a.stderr, "  %s: %s\n", v.Rule, visible(v.Message))
 		if v.Line > 0 {
-			fmt.Fprintf(a.stderr, "     %s, from %s at %s\n", visible(v.Field), sourceText(s, v.Path), place(v.File, v.Line, v.Column))
+			text, read := sourceText(s, v.Path)
+			fmt.Fprintf(a.stderr, "     %s, from %s at %s%s\n", visible(v.Field), text, place(v.File, v.Line, v.Column), read)
 		}
 	}
 }
 
-// sourceText is the text that a field's value was written as, and the properties it read with their sources.
-func sourceText(s *render.Spec, path string) string {
+// sourceText is the text that a field's value was written as, and the properties that it read with their sources.
+func sourceText(s *render.Spec, path string) (text, read string) {
 	found, err := s.Explain(path)
 	if err != nil || len(found) == 0 || len(found[0].Steps) == 0 {
-		return path
+		return path, ""
 	}
-	text := short(found[0].Steps[0].Raw, 60)
 	for _, e := range found[0].Steps[0].Expressions {
 		for _, r := range e.Reads {
 			if name, ok := strings.CutPrefix(r.Path, "props."); ok {
-				text += fmt.Sprintf(" (property %q, source %q)", name, r.From)
+				read += fmt.Sprintf(" (property %q, source %q)", name, r.From)
 			}
 		}
 	}
-	return visible(text)
+	return visible(short(found[0].Steps[0].Raw, 60)), read
 }

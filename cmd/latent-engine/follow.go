@@ -50,7 +50,7 @@ func (s *session) follow(ctx context.Context) error {
 		stopReading()
 		<-read
 	}
-	s.event(startEvent{Event: "exited", Instance: &ended, Failure: ended.Failure})
+	s.event(startEvent{Event: "exited", Instance: &ended})
 	result := s.app.ended(ended)
 	if err := s.remove(ctx, backends.StopOptions{}); err != nil {
 		return err

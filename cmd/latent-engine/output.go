@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/latent-engine/latent-engine/backends"
+	"github.com/latent-engine/latent-engine/engine/field"
 	"github.com/latent-engine/latent-engine/engine/policy"
 	"github.com/latent-engine/latent-engine/engine/spec"
 )
@@ -83,9 +84,18 @@ func newView(v spec.View) viewResult {
 		out.Labels = map[string]string{}
 	}
 	for _, e := range v.Env {
-		out.Env = append(out.Env, envVar{e.Name, policy.Redacted(e.Value)})
+		out.Env = append(out.Env, envVar{e.Name, masked(e.Value)})
 	}
 	return out
+}
+
+// masked is a variable's text with secrets as ***.
+func masked(v field.Value) string {
+	if t, ok := v.(field.Text); ok {
+		s, _ := spec.FillText(t, func(field.SecretRef) (string, error) { return spec.Mask, nil })
+		return s
+	}
+	return policy.Redacted(v)
 }
 
 func orEmpty(s []string) []string {
@@ -130,7 +140,7 @@ type read struct {
 	Name     string          `json:"name"`
 	Value    json.RawMessage `json:"value"`
 	Source   string          `json:"source" jsonschema_description:"Who gave it: cli, a property's source, default, vars, build document."`
-	Declared string          `json:"declared,omitempty" jsonschema_description:"Type, default and bounds of a declared property."`
+	Declared string          `json:"declared,omitempty" jsonschema_description:"Type, default and bounds of a declared property; the text of a variable."`
 	File     string          `json:"file,omitempty"`
 	Line     int             `json:"line,omitempty"`
 	Column   int             `json:"column,omitempty"`

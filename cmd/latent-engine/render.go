@@ -50,7 +50,7 @@ What policy denies is not printed: exit code 3. With --full it is, and exits 3 a
 }
 
 func (a *app) render(ctx context.Context, worker string, f renderFlags) error {
-	r, err := a.rendered(ctx, worker, f.build, f.context, f.full)
+	r, err := a.rendered(ctx, worker, f.build, f.context)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ type rendering struct {
 }
 
 // rendered loads, renders, binds and judges, without a word to any backend. The error is none of policy's.
-func (a *app) rendered(ctx context.Context, worker string, build buildFlags, contextFile string, provenance bool) (*rendering, error) {
+func (a *app) rendered(ctx context.Context, worker string, build buildFlags, contextFile string) (*rendering, error) {
 	d, err := a.load()
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (a *app) rendered(ctx context.Context, worker string, build buildFlags, con
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.Render(ctx, b, render.RenderOptions{Provenance: provenance, Seal: engine.Sealer(d.root)})
+	s, err := t.Render(ctx, b, render.RenderOptions{Provenance: true, Seal: engine.Sealer(d.root)})
 	if err != nil {
 		return nil, err
 	}
@@ -148,10 +148,8 @@ func (a *app) rendered(ctx context.Context, worker string, build buildFlags, con
 	if err != nil && !errors.As(err, &r.denied) {
 		return nil, err
 	}
-	if provenance {
-		// A plan that cannot be decoded was denied for just that; its view stays empty.
-		r.view, _ = kind.View(bound.Clone())
-	}
+	// A plan that cannot be decoded was denied for just that; its view stays empty.
+	r.view, _ = kind.View(bound.Clone())
 	return r, nil
 }
 

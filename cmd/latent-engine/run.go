@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -56,6 +57,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		if a.output == "" && asksForJSON(args) {
 			a.output = "json"
 		}
+		err = asUsage(err, cmd)
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
 		err = asUsage(err, cmd)
 	}
 	return a.fail(err)

@@ -31,8 +31,8 @@ type Engine struct {
 type Backend struct {
 	Name     string
 	NameSpan diag.Span
-	Kind     string // "docker"
-	// Settings is the map under the kind's key, not yet checked against the kind's connection table.
+	Kind     string // "docker"; "" where it is not known, which is reported
+	// Settings is the map under the kind's key: its keys are in the kind's connection table, its values are not checked yet.
 	Settings *Node
 }
 
@@ -53,7 +53,8 @@ type Worker struct {
 	// Vars in file order, those of the worker itself replacing those it extends.
 	Vars []*Var
 	// Layers are the worker's fields, from the farthest base it extends to itself: each a map node that holds only backend
-	// fields (no backend, props, vars, extends, count, name …). Names and types are not checked yet: that needs the kind.
+	// fields (no backend, props, vars, extends, count, name …). Each key is a field of some kind of backend; whether it is one of
+	// the worker's own kind, and the types, are not checked yet.
 	Layers []Layer
 	// Incomplete: something of it was left out because of an error that is already reported, so that what is missing proves
 	// nothing.
@@ -137,6 +138,7 @@ type Node struct {
 	CallWith   *Node
 
 	broken bool // something in it was left out because of an error that is already reported
+	lossy  bool // an entry of its own was
 }
 
 // Segment is a piece of a TextNode: literal characters or an expression.

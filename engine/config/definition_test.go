@@ -173,6 +173,23 @@ workers:
 	}
 }
 
+// TestUndoubled: the places of a text with "$${{" in it are those of its characters as they are after it is read.
+func TestUndoubled(t *testing.T) {
+	def := load(t, "version: 1\nbackends: {b: {docker: }}\nworkers:\n  w:\n    image: 'é$${{ a $${{b'\n    hostname: |\n      $${{\n      c\n")
+	lines := strings.Split(string(def.Sources["ci.yaml"]), "\n")
+	for _, e := range def.Workers[0].Layers[0].Node.Entries {
+		for i, r := range []rune(e.Value.Str) {
+			p := e.Value.Text.At(i)
+			if line := []rune(lines[p.Line-1] + "\n"); line[p.Column-1] != r {
+				t.Errorf("%q: %q stands at %s, where %q stands", e.Value.Str, r, p, line[p.Column-1])
+			}
+		}
+		if e.Value.Kind != StringNode || strings.Contains(e.Value.Str, "$$") {
+			t.Errorf("got %v %q", e.Value.Kind, e.Value.Str)
+		}
+	}
+}
+
 // TestRaw: spans and raw texts are what the user wrote.
 func TestRaw(t *testing.T) {
 	def := load(t, `version: 1
@@ -336,4 +353,3 @@ func TestAdvertise(t *testing.T) {
 		}
 	}
 }
-

@@ -123,10 +123,9 @@ func (f *file) top() diag.Span {
 func (f *file) lineEnd(line int) int {
 	end := len(f.src)
 	if line < len(f.lines) {
-		end = f.lines[line] - 1
-	}
-	if end > f.lines[line-1] && f.src[end-1] == '\r' {
-		end--
+		if end = f.lines[line] - 1; end > f.lines[line-1] && f.src[end-1] == '\r' {
+			end--
+		}
 	}
 	return end
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -61,7 +62,11 @@ func FuzzLoad(f *testing.F) {
 		if asJSON {
 			name = "f.json"
 		}
+		start := time.Now()
 		def, list := Load([]Source{{name, []byte(src)}}, Options{Kinds: kinds})
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("%d bytes took %v", len(src), d)
+		}
 		if def == nil {
 			t.Fatal("no definition")
 		}
@@ -127,7 +132,9 @@ func FuzzLex(f *testing.F) {
 			return
 		}
 		// Without "$${{" and the blanks around expressions, nothing may be lost.
-		squeeze := func(s string) string { return strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "", "$${{", "${{").Replace(s) }
+		squeeze := func(s string) string {
+			return strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "", "$${{", "${{").Replace(s)
+		}
 		if squeeze(back.String()) != squeeze(text) && !strings.Contains(text, "$$") {
 			t.Errorf("%q became %q", text, back.String())
 		}

@@ -329,10 +329,12 @@ func (j *jsonReader) expected(what string) {
 	j.fail(j.i, j.i+1, "", "expected %s here", what)
 }
 
+// end closes a list or map; its span ends here, where that is on its first line.
 func (j *jsonReader) end(n *Node, start int) {
-	s := j.f.span(start, j.i)
-	n.Span.EndColumn = s.EndColumn
-	n.Raw = j.src[start:min(j.i, j.f.lineEnd(s.Line))]
+	if p := j.f.pos(j.i); p.Line == n.Span.Line {
+		n.Span.EndColumn = p.Column
+		n.Raw = j.src[start:j.i]
+	}
 }
 
 func (j *jsonReader) object() *Node {
@@ -377,7 +379,7 @@ func (j *jsonReader) object() *Node {
 		case j.failed:
 			return nil
 		case value == nil, j.written && !j.controls(key, span):
-			n.broken = true
+			n.broken, n.lossy = true, true
 		case !j.check(&set, n.Entries, key, span, value):
 			n.broken = true
 		default:

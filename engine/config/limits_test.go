@@ -9,8 +9,10 @@ import (
 
 // TestHostileFiles: every file ends with a diagnostic or a definition, and soon.
 func TestHostileFiles(t *testing.T) {
-	const size = MaxFileBytes - 16
+	// What is quadratic takes minutes at the smaller size already; some cases have the whole.
+	const size, whole = 1 << 19, MaxFileBytes - 16
 	fill := func(unit string) string { return strings.Repeat(unit, size/len(unit)) }
+	full := func(unit string) string { return strings.Repeat(unit, whole/len(unit)) }
 	keys := func(format string) string {
 		var b strings.Builder
 		for i := 0; b.Len() < size-200; i++ {
@@ -21,11 +23,11 @@ func TestHostileFiles(t *testing.T) {
 	head := "version: 1\nbackends: {b: {docker: }}\nworkers:\n w:\n"
 	for name, src := range map[string]string{
 		"100k brackets":      strings.Repeat("[", 100_000),
-		"4 MB brackets":      fill("["),
+		"4 MB brackets":      full("["),
 		"balanced brackets":  strings.Repeat("[", 9000) + strings.Repeat("]", 9000),
-		"4 MB braces":        fill("{a: "),
+		"4 MB braces":        full("{a: "),
 		"deep then wide":     strings.Repeat("[", 60) + fill("a,")[:size-200] + strings.Repeat("]", 60),
-		"4 MB dashes":        fill("- "),
+		"4 MB dashes":        full("- "),
 		"dashes in a column": fill("- \n"),
 		"dash and comment":   fill("- #a\n"),
 		"question marks":     fill("? "),
@@ -37,6 +39,7 @@ func TestHostileFiles(t *testing.T) {
 		"folded block":       head + "  image: >\n" + fill("   x\n")[:size-100],
 		"blank lines":        head + "  image: |\n" + fill("\n")[:size-100] + "   x",
 		"unclosed quote":     "a: \"" + fill("x\n "),
+		"4 MB of keys":       full("a: 1\n"),
 		"many keys":          keys("k%d: 1\n"),
 		"many flow keys":     "{" + keys("k%d: 1, ") + "}",
 		"many workers":       "version: 1\nworkers:\n" + keys(" w%d: {image: x}\n"),
@@ -72,11 +75,14 @@ func TestHostileFiles(t *testing.T) {
 			}
 			return b.String()
 		}(),
-		"json brackets": fill(`[`),
-		"json keys":     `{` + strings.TrimSuffix(keys(`"k%d":1,`), ",") + `}`,
-		"json escapes":  `{"version": 1, "x": "` + fill(`\u0041`)[:(size-100)/6*6] + `"}`,
-		"zero bytes":    fill("\x00"),
-		"bad bytes":     fill("\xff"),
+		"json brackets":     fill(`[`),
+		"json keys":         `{` + strings.TrimSuffix(keys(`"k%d":1,`), ",") + `}`,
+		"json wide objects": `[` + strings.Repeat(`{"é":"ü"},`, size/14) + `{}]`,
+		"wide objects":      head + "  image: [" + strings.Repeat(`{"é": ü}, `, size/14) + "]",
+		"wide block":        head + "  image: {" + strings.Repeat(`é: [ü], `, size/14) + "}",
+		"json escapes":      `{"version": 1, "x": "` + fill(`\u0041`)[:(size-100)/6*6] + `"}`,
+		"zero bytes":        fill("\x00"),
+		"bad bytes":         fill("\xff"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := []string{"t.yaml"}

@@ -64,6 +64,8 @@ type loader struct {
 	byKey    map[string]*draft
 
 	noBackends bool // said already
+	// partial: a file, or something at the top of one, could not be read. What is missing then proves nothing.
+	partial bool
 }
 
 func (l *loader) errorf(span diag.Span, path, hint, format string, args ...any) {
@@ -101,6 +103,11 @@ var sections = []string{"version", "engine", "backends", "defaults", "workers"}
 func (l *loader) file(src Source) {
 	root := l.read(src)
 	if root == nil {
+		l.partial = true
+		return
+	}
+	if root.Kind == NullNode {
+		l.errorf(root.Span, "", "", "the file is empty")
 		return
 	}
 	if root.Kind != MapNode {
@@ -110,6 +117,7 @@ func (l *loader) file(src Source) {
 	if root.Get("version") == nil && !root.broken {
 		l.errorf(diag.Span{Pos: diag.Pos{File: src.Name, Line: 1, Column: 1}}, "version", `the first line of a definition is "version: 1"`, "missing")
 	}
+	l.partial = l.partial || root.lossy
 	for i := range root.Entries {
 		e := &root.Entries[i]
 		switch e.Key {
@@ -154,9 +162,11 @@ func (l *loader) each(e *Entry, f func(path string, e *Entry)) {
 		return // a section with nothing in it
 	case MapNode:
 	default:
+		l.partial = true
 		l.errorf(e.Value.Span, e.Key, "", "expected a map here, not %s", e.Value.kindName())
 		return
 	}
+	l.partial = l.partial || e.Value.lossy
 	for i := range e.Value.Entries {
 		in := &e.Value.Entries[i]
 		f(field.JoinPath(e.Key, in.Key), in)

@@ -28,7 +28,7 @@ func bigFile() []byte {
         some longer text that goes over
         two lines
     hostconfig: {mem_limit: "${{ string(props.cores * 2) }}g", cap_drop: [ALL], pids_limit: 1024}
-`, i, strings.Repeat("x", 120), i)
+`, i, strings.Repeat("x", 260), i)
 	}
 	return []byte(b.String())
 }

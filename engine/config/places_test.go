@@ -26,7 +26,11 @@ func checkPlaces(t *testing.T, list diag.List, sources map[string][]byte) {
 			t.Errorf("%s: line %d of %d", d, d.Line, len(lines))
 			continue
 		}
-		width := utf8.RuneCountInString(strings.TrimSuffix(lines[d.Line-1], "\r"))
+		line := lines[d.Line-1]
+		if d.Line < len(lines) {
+			line = strings.TrimSuffix(line, "\r")
+		}
+		width := utf8.RuneCountInString(line)
 		if d.Column < 1 || d.Column > width+1 {
 			t.Errorf("%s: column %d of %d", d, d.Column, width)
 		}
@@ -97,6 +101,13 @@ func checkExpressions(t *testing.T, def *Definition, sources map[string][]byte) 
 			walk(i)
 		}
 		for _, e := range n.Entries {
+			// A key stands where its span says: as it is, or behind a quote.
+			ls := lines[e.KeySpan.File]
+			if p := e.KeySpan; p.Line < 1 || p.Line > len(ls) || p.Column < 1 || p.Column > len(ls[p.Line-1]) {
+				t.Errorf("key %q stands at %s, outside the file", e.Key, p.Pos)
+			} else if got, first := ls[p.Line-1][p.Column-1], []rune(e.Key + "\"")[0]; got != first && !strings.ContainsRune("\"'|>", got) {
+				t.Errorf("key %q: at %s stands %q", e.Key, p.Pos, got)
+			}
 			walk(e.Value)
 		}
 	}

@@ -121,6 +121,7 @@ func (l *loader) cut(path string, n *Node) *Node {
 		return nil
 	}
 	if len(pieces) == 0 || len(pieces) == 1 && !pieces[0].expr {
+		n.Text = undoubled(n.Text, n.Str)
 		n.Str = ""
 		if len(pieces) == 1 {
 			n.Str = pieces[0].text
@@ -137,6 +138,32 @@ func (l *loader) cut(path string, n *Node) *Node {
 		}
 	}
 	return n
+}
+
+// undoubled is the Text of s without the first character of each "$${{".
+func undoubled(t diag.Text, s string) diag.Text {
+	out := diag.Text{File: t.File}
+	from, dropped := 0, 0
+	add := func(to int) {
+		for _, r := range part(t, from, to).Runs {
+			out.Runs = append(out.Runs, diag.Run{Offset: r.Offset + from - dropped, Line: r.Line, Column: r.Column})
+		}
+	}
+	points, i := 0, 0
+	for {
+		next := strings.Index(s[i:], "$${{")
+		if next < 0 {
+			break
+		}
+		points += utf8.RuneCountInString(s[i : i+next])
+		i += next
+		add(points)
+		from, dropped = points+1, dropped+1
+		points += 4
+		i += 4
+	}
+	add(max(utf8.RuneCountInString(s), from+1))
+	return out
 }
 
 // part is the Text of the code points [from, to): with no more runs than those need, because a text may have as many

@@ -73,7 +73,6 @@ func (t *tree) run(line, column int) []diag.Run {
 type keySet struct {
 	seen map[string]diag.Span // by folded key
 	raw  map[string]diag.Span
-	few  []Entry
 }
 
 // check looks key up among the entries before it and reports it when it stands there already. It returns false where the
@@ -145,12 +144,9 @@ func foldCase(s string) string {
 			if 'A' <= r && r <= 'Z' {
 				return r + 'a' - 'A'
 			}
-			if r != 'k' && r != 's' { // the Kelvin sign and the long s fold to ASCII
-				return r
-			}
 			return r
 		}
-		least := r
+		least := r // of all that fold together: the Kelvin sign and the long s fold to ASCII letters
 		for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
 			least = min(least, o)
 		}

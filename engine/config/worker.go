@@ -205,6 +205,10 @@ func (l *loader) chain(d *draft) {
 		}
 		base, ok := l.byKey[at.base]
 		if !ok {
+			if l.partial {
+				l.breakAll(way)
+				return
+			}
 			known := make([]string, 0, len(l.drafts))
 			for _, o := range l.drafts {
 				if o != at {
@@ -349,6 +353,9 @@ func (l *loader) checkBackend(d *draft, n *Node) {
 	names := make([]string, len(l.def.Backends))
 	for i, b := range l.def.Backends {
 		names[i] = b.Name
+	}
+	if l.partial {
+		return
 	}
 	if len(names) == 0 {
 		if !l.noBackends {

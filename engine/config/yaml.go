@@ -39,10 +39,9 @@ func (t *tree) readYAML() *Node {
 		t.errorf(t.f.top(), "", "the file is empty")
 		return nil
 	case rest != nil:
-		t.errorf(t.f.span(t.f.offset(rest.Line, rest.Column), len(t.f.src)), `a file holds one document`, "a second document starts here")
+		t.errorf(t.f.span(t.f.offset(rest.Line, rest.Column), len(t.f.src)), "a file holds one document", "a second document starts here")
 	}
-	n := t.yamlNode(root.Content[0], -1)
-	return n
+	return t.yamlNode(root.Content[0], -1)
 }
 
 // directive finds a line such as %YAML or %TAG before the document.
@@ -91,22 +90,11 @@ const quoteStyles = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.Liter
 // around it, or -1.
 func (t *tree) yamlNode(y *yaml.Node, indent int) *Node {
 	off := t.f.offset(y.Line, y.Column)
-	var c byte
-	if off < len(t.f.src) {
-		c = t.f.src[off]
-	}
 	here := diag.Span{Pos: diag.Pos{File: t.f.name, Line: y.Line, Column: y.Column}}
-	switch {
-	case y.Kind == yaml.AliasNode:
-		here.EndColumn = here.Column + 1 + utf8.RuneCountInString(y.Value)
-		t.errorf(here, `write the value out, or quote it if the "*" belongs to it`, "aliases are not read")
-		return nil
-	case y.Anchor != "":
-		here.EndColumn = here.Column + 1 + utf8.RuneCountInString(y.Anchor)
-		t.errorf(here, `leave it out, or quote the value if the "&" belongs to it`, "anchors are not read")
-		return nil
-	case y.Style&yaml.TaggedStyle != 0, c == '!':
-		t.errorf(t.f.span(off, off+len(word(t.f.src[off:]))), `leave it out, or quote the value if the "!" belongs to it`, "tags are not read")
+	if y.Kind == yaml.ScalarNode && y.Value == "" {
+		here.Pos = t.f.pos(off) // what is not written may stand anywhere, behind the end of the file too
+	}
+	if t.refused(y, off) {
 		return nil
 	}
 	switch y.Kind {
@@ -119,6 +107,23 @@ func (t *tree) yamlNode(y *yaml.Node, indent int) *Node {
 	}
 	t.errorf(here, "", "this is not readable")
 	return nil
+}
+
+// refused reports what YAML has beyond plain data: tags, aliases, anchors.
+func (t *tree) refused(y *yaml.Node, off int) bool {
+	what, mark := "", ""
+	switch {
+	case y.Style&yaml.TaggedStyle != 0, off < len(t.f.src) && t.f.src[off] == '!':
+		what, mark = "tags", "!"
+	case y.Kind == yaml.AliasNode:
+		what, mark = "aliases", "*"
+	case y.Anchor != "":
+		what, mark = "anchors", "&"
+	default:
+		return false
+	}
+	t.errorf(t.f.span(off, off+len(word(t.f.src[off:]))), "leave it out, or quote the value if the \""+mark+"\" belongs to it", "%s are not read", what)
+	return true
 }
 
 // word is what stands before the next blank or flow indicator.
@@ -176,14 +181,14 @@ func (t *tree) yamlMap(y *yaml.Node, off int, here diag.Span, indent int) *Node 
 	for i := 0; i+1 < len(y.Content) && !t.full; i += 2 {
 		key, span, ok := t.yamlKey(y.Content[i])
 		if !ok {
-			n.broken = true
+			n.broken, n.lossy = true, true
 			continue
 		}
 		t.trail.key(key)
 		value := t.yamlNode(y.Content[i+1], indent)
 		t.trail.up()
 		if value == nil {
-			n.broken = true
+			n.broken, n.lossy = true, true
 			continue
 		}
 		if value.Kind == NullNode && value.Raw == "" {
@@ -205,23 +210,14 @@ func (t *tree) yamlKey(y *yaml.Node) (string, diag.Span, bool) {
 	off := t.f.offset(y.Line, y.Column)
 	here := diag.Span{Pos: diag.Pos{File: t.f.name, Line: y.Line, Column: y.Column}}
 	switch {
-	case y.Kind == yaml.AliasNode:
-		here.EndColumn = here.Column + 1 + utf8.RuneCountInString(y.Value)
-		t.errorf(here, "", "aliases are not read")
-		return "", here, false
-	case y.Anchor != "":
-		here.EndColumn = here.Column + 1 + utf8.RuneCountInString(y.Anchor)
-		t.errorf(here, "", "anchors are not read")
-		return "", here, false
-	case y.Style&yaml.TaggedStyle != 0 || off < len(t.f.src) && t.f.src[off] == '!':
-		t.errorf(t.f.span(off, off+len(word(t.f.src[off:]))), "", "tags are not read")
+	case t.refused(y, off):
 		return "", here, false
 	case y.Kind != yaml.ScalarNode:
 		t.errorf(here, "", "a key must be a string")
 		return "", here, false
 	}
 	var text diag.Text
-	end, exact := t.locate(&text, y, off, -1)
+	end, _ := t.locate(&text, y, off, -1)
 	span := t.f.span(off, end)
 	switch {
 	case y.Style&quoteStyles == 0 && y.Value == "<<":
@@ -235,7 +231,6 @@ func (t *tree) yamlKey(y *yaml.Node) (string, diag.Span, bool) {
 		t.errorf(span, "quote it", "%s", what)
 		return "", span, false
 	}
-	_ = exact
 	if !t.controls(y.Value, span) {
 		return "", span, false
 	}

@@ -412,6 +412,9 @@ func integer(t *Type, v Value) (int64, error) {
 		default:
 			return 0, errMisfit
 		}
+		if int64(d)%unit != 0 {
+			return 0, fmt.Errorf("%s is not a multiple of %s", d, time.Duration(unit))
+		}
 		return int64(d) / unit, nil
 	case CPUKind:
 		switch n := v.(type) {

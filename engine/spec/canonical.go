@@ -12,9 +12,9 @@ import (
 	"github.com/latent-engine/latent-engine/engine/field"
 )
 
-// Digest is "v1:" and the SHA-256 of the plan's sparse canonical JSON: keys sorted, integers exact, absent and zero
-// values dropped, so that neither map order nor a field that a newer SDK adds changes it. Secrets are in it as
-// (provider, name), never as values.
+// Digest is "v1:" and the SHA-256 of the plan's sparse canonical JSON: keys sorted, integers exact, absent values dropped.
+// A plan holds what the definition gave and fixed defaults, never an SDK's zero values, so that neither map order nor a field
+// that a newer SDK adds changes it. Secrets are in it as (provider, name), never as values.
 func Digest(p Plan) string {
 	d, _ := DigestSize(p)
 	return d
@@ -27,17 +27,45 @@ func DigestSize(p Plan) (string, int) {
 	return "v1:" + hex.EncodeToString(sum[:]), len(canonical)
 }
 
-// Object is the plan as one value, as digested and as `render --full` shows it under "spec".
+// Object is the plan as one value, as digested and as `render --full` shows it under "spec". Parts that the plan does
+// not have are absent.
 func (p Plan) Object() field.Object {
-	objects := make(field.List, len(p.Objects))
-	for i, o := range p.Objects {
-		objects[i] = o
+	out := make(field.Object, 10)
+	text := func(o field.Object, key, v string) {
+		if v != "" {
+			o[key] = field.String(v)
+		}
 	}
-	return field.Object{
-		"backend": field.String(p.Backend), "target": field.String(p.Target), "endpoint": field.String(p.Endpoint),
-		"master":   field.Object{"host": field.String(p.Master.Host), "port": field.Int(p.Master.Port), "protocol": field.String(p.Master.Protocol)},
-		"password": p.passwordHole(), "pull": p.Pull, "build": p.Build, "objects": objects, "create": p.Create, "after": p.After,
+	part := func(key string, v field.Object) {
+		if len(v) > 0 {
+			out[key] = v
+		}
 	}
+	text(out, "backend", p.Backend)
+	text(out, "target", p.Target)
+	text(out, "endpoint", p.Endpoint)
+	master := make(field.Object, 3)
+	text(master, "host", p.Master.Host)
+	text(master, "protocol", p.Master.Protocol)
+	if p.Master.Port != 0 {
+		master["port"] = field.Int(p.Master.Port)
+	}
+	part("master", master)
+	part("pull", p.Pull)
+	part("build", p.Build)
+	part("create", p.Create)
+	part("after", p.After)
+	if p.Password != nil {
+		out["password"] = p.passwordHole()
+	}
+	if len(p.Objects) > 0 {
+		objects := make(field.List, len(p.Objects))
+		for i, o := range p.Objects {
+			objects[i] = o
+		}
+		out["objects"] = objects
+	}
+	return out
 }
 
 // passwordHole is the password as digested and shown: written as plain text in a definition it is a secret all the same.
@@ -48,8 +76,8 @@ func (p Plan) passwordHole() field.Value {
 	return p.Password
 }
 
-// AppendCanonical appends v's sparse canonical JSON to b. In a map, null, false, 0, "", [] and {} (after the same rule
-// within) are dropped; in a list nothing is. A secret is {"$secret":[provider,name]}, a text with secrets
+// AppendCanonical appends v's sparse canonical JSON to b: in a map, absent values are dropped; in a list nothing is. What
+// was given counts, also where it is empty or zero: "mask no path" is not "mask the usual paths". A secret is {"$secret":[provider,name]}, a text with secrets
 // {"$text":["…",{"$secret":…}]}: no plain value collides with them, because a map that has a key starting with "$" is written with
 // every such key doubled.
 func AppendCanonical(b []byte, v field.Value) []byte {
@@ -95,23 +123,19 @@ func AppendCanonical(b []byte, v field.Value) []byte {
 		keys := slices.AppendSeq(buf[:0], maps.Keys(v))
 		slices.Sort(keys)
 		for _, k := range keys {
-			mark := len(b)
+			if v[k] == nil {
+				continue
+			}
 			if !first {
 				b = append(b, ',')
 			}
+			first = false
 			name := k
 			if k != "" && k[0] == '$' {
 				name = "$" + k
 			}
 			b = append(AppendString(b, name), ':')
-			start := len(b)
 			b = AppendCanonical(b, v[k])
-			switch string(b[start:]) {
-			case "null", "false", "0", `""`, "[]", "{}":
-				b = b[:mark]
-			default:
-				first = false
-			}
 		}
 		return append(b, '}')
 	}

@@ -19,9 +19,8 @@ func TestAdmittedIsMadeByPolicyAlone(t *testing.T) {
 	if _, err := (policy.Admitted{}).Bound(); !errors.Is(err, policy.ErrNotAdmitted) {
 		t.Errorf("the zero Admitted gives error %v, want ErrNotAdmitted", err)
 	}
-	typ := reflect.TypeFor[policy.Admitted]()
-	for i := range typ.NumField() {
-		if f := typ.Field(i); f.IsExported() || f.Anonymous {
+	for f := range reflect.TypeFor[policy.Admitted]().Fields() {
+		if f.IsExported() || f.Anonymous {
 			t.Errorf("policy.Admitted has the field %s, which others can set", f.Name)
 		}
 	}
@@ -52,7 +51,8 @@ func TestAdmittedIsMadeByPolicyAlone(t *testing.T) {
 					}
 				}
 			case *ast.FuncDecl:
-				if d.Type.Results == nil {
+				// Others hand on what Judge gave them; inside of policy a second maker would be a second gate.
+				if f.Package != "engine/policy" || d.Type.Results == nil {
 					continue
 				}
 				for _, r := range d.Type.Results.List {

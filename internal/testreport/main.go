@@ -92,7 +92,7 @@ type report struct {
 	output          map[name][]string
 	passed, failed  int
 	packages        map[string]bool
-	failures, names []name
+	failures        []name
 	skips           []skip
 }
 

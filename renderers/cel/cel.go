@@ -15,11 +15,14 @@ import (
 
 // Options are a Renderer's settings; the zero Options are the defaults.
 type Options struct {
-	// Texts is how many parsed texts are kept; 0 = 4,096.
+	// Texts is how many parsed texts are kept; 0 = 1,024.
 	Texts int
-	// Programs is how many checked programs are kept; 0 = 16,384.
+	// Programs is how many checked programs are kept; 0 = 4,096.
 	Programs int
 }
+
+// maxKept is the longest text that is kept for sharing, in bytes: the caches are bounded in what they hold, too.
+const maxKept = 1 << 10
 
 // Renderer compiles CEL. It implements [renderers.Renderer].
 type Renderer struct {
@@ -50,8 +53,8 @@ func New(opts Options) *Renderer {
 		return n
 	}
 	r := &Renderer{env: env}
-	r.texts, _ = lru.New[string, *parsed](size(opts.Texts, 4096))
-	r.programs, _ = lru.New[programKey, checked](size(opts.Programs, 16_384))
+	r.texts, _ = lru.New[string, *parsed](size(opts.Texts, 1024))
+	r.programs, _ = lru.New[programKey, checked](size(opts.Programs, 4096))
 	return r
 }
 
@@ -71,7 +74,7 @@ func (r *Renderer) Compile(text string, scope *renderers.Scope) (out renderers.P
 	p, ok := r.texts.Get(text)
 	if !ok {
 		p = r.env.parse(text)
-		if len(text) <= renderers.MaxSource {
+		if len(text) <= maxKept {
 			r.texts.Add(text, p)
 		}
 	}
@@ -88,7 +91,7 @@ func (r *Renderer) Compile(text string, scope *renderers.Scope) (out renderers.P
 	}
 	prog, found := r.env.check(p, rs, scope)
 	c := checked{prog, found}
-	if ok && len(text) <= renderers.MaxSource {
+	if ok && len(text) <= maxKept {
 		r.programs.Add(key, c)
 	}
 	return c.result()

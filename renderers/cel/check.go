@@ -268,7 +268,7 @@ func (env *environment) check(p *parsed, rs []resolved, scope *renderers.Scope) 
 		from, to := p.span(p.secret)
 		problems = append(problems, renderers.Problem{From: from, To: to, Message: "a secret cannot be used here"})
 	}
-	c := &check{env: env, p: p, reads: rs, byNode: map[int64]int{}, reported: map[int64]bool{}, problems: problems}
+	c := &check{env: env, p: p, reads: rs, byNode: map[int64]int{}, reported: map[int64]bool{}, weights: map[*field.Type]int{}, problems: problems}
 	ce, err := checker.NewEnv(containers.DefaultContainer, env.types, checker.CrossTypeNumericComparisons(true), checker.ValidatedDeclarations(env.base))
 	if err != nil {
 		panic("internal error: " + err.Error())
@@ -338,9 +338,13 @@ func notNull(t *field.Type) *field.Type {
 	return &n
 }
 
+// maxProblems bounds what is said of one expression.
+const maxProblems = 20
+
 func order(ps []renderers.Problem) []renderers.Problem {
 	slices.SortStableFunc(ps, func(a, b renderers.Problem) int { return a.From - b.From })
-	return slices.CompactFunc(ps, func(a, b renderers.Problem) bool { return a.From == b.From && a.Message == b.Message })
+	ps = slices.CompactFunc(ps, func(a, b renderers.Problem) bool { return a.From == b.From && a.Message == b.Message })
+	return ps[:min(len(ps), maxProblems)]
 }
 
 func readName(i int) string { return "@r" + strconv.Itoa(i) }
@@ -367,6 +371,7 @@ type check struct {
 	problems []renderers.Problem
 	// reported are the nodes about which all is said.
 	reported map[int64]bool
+	weights  map[*field.Type]int
 }
 
 func (c *check) problem(id int64, message, hint string) {

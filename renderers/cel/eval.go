@@ -147,7 +147,7 @@ func (n *readNode) eval(f *frame) ref.Val {
 		case found && (v != nil || last && n.mode != readOptional):
 			cur = v
 			continue
-		case n.mode == readHas && last:
+		case n.mode == readHas && (last || soft):
 			return types.False
 		case soft:
 			return types.OptionalNone

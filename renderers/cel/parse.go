@@ -61,6 +61,9 @@ func (env *environment) parse(text string) *parsed {
 		p.problem(0, 0, "an expression is not valid UTF-8", "")
 		return p
 	}
+	if !p.recognize() {
+		return p
+	}
 	tree, errs := env.parser.Parse(common.NewTextSource(text))
 	if all := errs.GetErrors(); len(all) > 0 {
 		p.syntax(all)
@@ -363,7 +366,9 @@ func didYouMean(got string, candidates []string) string {
 // index makes what span needs, on the first error of a text.
 func (p *parsed) index() {
 	p.once.Do(func() {
-		p.toks = tokenize(p.text)
+		if p.toks == nil {
+			p.toks = tokenize(p.text)
+		}
 		p.exprs = map[int64]ast.Expr{}
 		if p.tree == nil {
 			return

@@ -1,6 +1,10 @@
 package cel
 
-import "unicode"
+import (
+	"strconv"
+	"strings"
+	"unicode"
+)
 
 // token is a lexical piece of an expression, at code points [from, to). It exists for positions only: cel-go's parser
 // says where a node begins, and never where it ends.
@@ -9,6 +13,7 @@ type token struct {
 	kind     tokenKind
 	text     string
 	closed   bool // a string that ends
+	escapes  bool // whether all its escapes exist
 }
 
 type tokenKind uint8
@@ -40,26 +45,27 @@ func tokenize(text string) []token {
 		case r == '"' || r == '\'' || isPrefixed(rs[i:]):
 			end, closed := stringEnd(rs, i)
 			i = end
-			out = append(out, token{start, i, tokenString, "", closed})
+			out = append(out, token{start, i, tokenString, "", closed, validEscapes(rs[start:i])})
 			continue
 		case r == '`':
 			for i++; i < len(rs) && rs[i] != '`'; i++ {
 			}
 			i = min(i+1, len(rs))
-			out = append(out, token{start, i, tokenWord, string(rs[start:i]), true})
+			out = append(out, token{start, i, tokenWord, string(rs[start:i]), true, true})
 			continue
-		case r >= '0' && r <= '9':
+		case r >= '0' && r <= '9', r == '.' && i+1 < len(rs) && rs[i+1] >= '0' && rs[i+1] <= '9':
+			i++
 			for i < len(rs) && (word(rs[i]) || rs[i] == '.' && i+1 < len(rs) && rs[i+1] >= '0' && rs[i+1] <= '9' ||
-				(rs[i] == '+' || rs[i] == '-') && (rs[i-1] == 'e' || rs[i-1] == 'E')) {
+				(rs[i] == '+' || rs[i] == '-') && (rs[i-1] == 'e' || rs[i-1] == 'E') && !strings.HasPrefix(string(rs[start:i]), "0x")) {
 				i++
 			}
-			out = append(out, token{start, i, tokenNumber, string(rs[start:i]), true})
+			out = append(out, token{start, i, tokenNumber, string(rs[start:i]), true, true})
 			continue
 		case word(r):
 			for i < len(rs) && word(rs[i]) {
 				i++
 			}
-			out = append(out, token{start, i, tokenWord, string(rs[start:i]), true})
+			out = append(out, token{start, i, tokenWord, string(rs[start:i]), true, true})
 			continue
 		}
 		i++
@@ -69,7 +75,7 @@ func tokenize(text string) []token {
 				i++
 			}
 		}
-		out = append(out, token{start, i, tokenPunct, string(rs[start:i]), true})
+		out = append(out, token{start, i, tokenPunct, string(rs[start:i]), true, true})
 	}
 	return out
 }
@@ -117,6 +123,68 @@ func stringEnd(rs []rune, i int) (int, bool) {
 		i++
 	}
 	return len(rs), false
+}
+
+// validEscapes reports whether a string's escapes are CEL's.
+func validEscapes(rs []rune) bool {
+	bytes := false
+	for i, r := range rs {
+		if r == 'r' || r == 'R' {
+			return true
+		}
+		bytes = bytes || r == 'b' || r == 'B'
+		if r == '"' || r == '\'' {
+			rs = rs[i:]
+			break
+		}
+	}
+	in := func(i, n int, set string) bool {
+		for ; n > 0; n-- {
+			if i >= len(rs) || !strings.ContainsRune(set, rs[i]) {
+				return false
+			}
+			i++
+		}
+		return true
+	}
+	const hexDigits = "0123456789abcdefABCDEF"
+	for i := 0; i < len(rs); i++ {
+		if rs[i] == '\r' && rs[0] != rs[min(1, len(rs)-1)] {
+			return false // a line end in a string of one line
+		}
+		if rs[i] != '\\' {
+			continue
+		}
+		i++
+		ok := false
+		switch {
+		case i >= len(rs):
+		case strings.ContainsRune("abfnrtv\"'\\`?", rs[i]):
+			ok = true
+		case rs[i] >= '0' && rs[i] <= '3':
+			ok = in(i+1, 2, "01234567")
+			i += 2
+		case rs[i] == 'x' || rs[i] == 'X':
+			ok = in(i+1, 2, hexDigits)
+			i += 2
+		case rs[i] == 'u' && !bytes:
+			ok = in(i+1, 4, hexDigits) && !surrogate(rs[i+1:i+5])
+			i += 4
+		case rs[i] == 'U' && !bytes:
+			ok = in(i+1, 8, hexDigits) && !surrogate(rs[i+1:i+9])
+			i += 8
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// surrogate reports whether hexadecimal digits are no code point.
+func surrogate(digits []rune) bool {
+	n, err := strconv.ParseUint(string(digits), 16, 32)
+	return err != nil || n >= 0xd800 && n < 0xe000 || n > 0x10ffff
 }
 
 // tokenAt is the index of the token that holds or follows the code point at offset.

@@ -30,6 +30,38 @@ func (l *local) find(name string) *local {
 // typeOf is the type of e as exactly as it can be known: where CEL knows a map of anything, the keys of a literal and
 // their types. It also refuses what CEL lets through: whatever looks at a secret, and unknown fields of known objects.
 func (c *check) typeOf(e ast.Expr, in *local) *field.Type {
+	t := c.exact(e, in)
+	if c.weigh(t) > maxTypeSize {
+		return anyType
+	}
+	return t
+}
+
+// maxTypeSize bounds a type: [{}].map(v, {"a": v, "b": v}), forty times over, has one of 2^40 fields.
+const maxTypeSize = 2000
+
+// weigh is how many types t is made of, counting a shared one each time.
+func (c *check) weigh(t *field.Type) int {
+	if t == nil || t.Elem == nil && t.Fields == nil {
+		return 1
+	}
+	if n, ok := c.weights[t]; ok {
+		return n
+	}
+	n := 1
+	if t.Elem != nil {
+		n += c.weigh(t.Elem)
+	}
+	if t.Fields != nil {
+		for i := range t.Fields.Fields {
+			n = min(n+c.weigh(t.Fields.Fields[i].Type), 1<<20)
+		}
+	}
+	c.weights[t] = n
+	return n
+}
+
+func (c *check) exact(e ast.Expr, in *local) *field.Type {
 	known := c.fromCEL(c.tree.GetType(e.ID()))
 	switch e.Kind() {
 	case ast.LiteralKind:

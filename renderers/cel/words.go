@@ -188,22 +188,13 @@ func list2words(kinds []string) string {
 	return "(" + strings.Join(kinds, ", ") + ")"
 }
 
-// syntax makes one problem of what the parser reports: the first place where it stopped.
+// syntax makes one problem of what the parser reports, for what the recognizer lets through: reserved words, macros'
+// arguments, numbers out of range.
 func (p *parsed) syntax(errs []*common.Error) {
 	p.index()
 	toks := p.toks
-	end := 0
-	if len(toks) > 0 {
-		end = toks[len(toks)-1].to
-	}
-	for _, t := range toks {
-		if t.kind == tokenString && !t.closed {
-			p.problem(t.from, t.to, "a string is not closed", "")
-			return
-		}
-	}
-	first := errs[0]
-	at := p.offset(first.Location)
+	end := toks[len(toks)-1].to
+	at := p.offset(errs[0].Location)
 	for _, e := range errs {
 		text := e.Message
 		from, to := p.tokenSpan(p.offset(e.Location))
@@ -236,39 +227,8 @@ func (p *parsed) syntax(errs []*common.Error) {
 			return
 		}
 	}
-	if lo, hi, ok := unclosed(toks); ok && (at >= end || at < 0) {
-		p.problem(lo, hi, quote(tokText(toks, lo))+" is never closed", "")
-		return
-	}
-	if at >= end || at < 0 {
-		last := toks[len(toks)-1]
-		p.problem(last.from, last.to, "the expression ends too early, after "+quote(p.slice(last.from, last.to)), "")
-		return
-	}
 	from, to := p.tokenSpan(at)
-	word := p.slice(from, to)
-	if len(word) > 1 && strings.ContainsAny(word[:1], `"'rRbB`) && strings.Contains(first.Message, "token recognition") {
-		p.problem(from, to, "a text has an escape that does not exist", `write \\ for a backslash, or r"…" for a text without escapes`)
-		return
-	}
-	hint := ""
-	switch word {
-	case "=":
-		hint = "use == to compare"
-	case "and":
-		hint = "use &&"
-	case "or":
-		hint = "use ||"
-	case "not":
-		hint = "use !"
-	case "if", "else":
-		hint = "use condition ? value : other"
-	case "&", "|":
-		hint = "use " + word + word
-	case "$":
-		hint = "inside ${{ }} a name stands alone: props.x"
-	}
-	p.problem(from, to, "unexpected "+quote(word), hint)
+	p.problem(from, to, "unexpected "+quote(p.slice(from, to)), "")
 }
 
 func (p *parsed) slice(from, to int) string {
