@@ -664,8 +664,8 @@ func (r *run) cancel() {
 			var once sync.Once
 			now := func() {
 				once.Do(func() {
-					cancel()
 					close(reached)
+					cancel()
 				})
 			}
 			sub.recorder.Hook(func(req *http.Request, after bool) {
@@ -691,7 +691,10 @@ func (r *run) cancel() {
 			select {
 			case <-reached:
 			case err := <-done:
-				t.Fatalf("the start ended before the moment came: %v\n%s", err, logOf(err))
+				if ctx.Err() == nil {
+					t.Fatalf("the start ended before the moment came: %v\n%s", err, logOf(err))
+				}
+				done <- err
 			case <-time.After(60 * time.Second):
 				t.Fatal("the moment does not come")
 			}

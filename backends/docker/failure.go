@@ -57,12 +57,14 @@ var callPhrases = []phrase{
 	{text: "range of cpus is from", class: backends.ClassConfig, field: "hostconfig.nano_cpus"},
 	{text: "requested cpus are not available", class: backends.ClassConfig, field: "hostconfig.cpuset_cpus"},
 	{text: "could not select device driver", class: backends.ClassConfig, field: "hostconfig.device_requests"},
+	{text: "gpu vendor", class: backends.ClassConfig, field: "hostconfig.device_requests"},
 	{text: "error gathering device information", class: backends.ClassConfig, field: "hostconfig.devices"},
 	{text: "unknown runtime specified", class: backends.ClassConfig, field: "hostconfig.runtime"},
 	{text: "unknown or invalid runtime name", class: backends.ClassConfig, field: "hostconfig.runtime"},
 	{text: "invalid capadd", class: backends.ClassConfig, field: "hostconfig.cap_add"},
 	{text: "invalid capdrop", class: backends.ClassConfig, field: "hostconfig.cap_drop"},
 	{text: "unknown capability", class: backends.ClassConfig, field: "hostconfig.cap_add"},
+	{text: "error looking up logging plugin", class: backends.ClassConfig, field: "hostconfig.log_config"},
 	{text: "no log driver named", class: backends.ClassConfig, field: "hostconfig.log_config"},
 	{text: "unknown log opt", class: backends.ClassConfig, field: "hostconfig.log_config"},
 	{text: "logging driver does not support reading", class: backends.ClassConfig, field: "hostconfig.log_config"},
@@ -132,6 +134,7 @@ var pullPhrases = []phrase{
 	{text: "unexpected eof", class: backends.ClassImage, retry: true},
 	{text: ": eof", class: backends.ClassImage, retry: true},
 	{text: "not found", class: backends.ClassImage},
+	{text: "error from registry:", class: backends.ClassImage},
 }
 
 const buildKitHint = "this Dockerfile needs BuildKit, which the engine's own builder is not: leave out RUN --mount, COPY --link and here-documents, or build the image elsewhere and name it under image"
@@ -163,6 +166,7 @@ func find(table []phrase, message string) *phrase {
 	for i := range table {
 		rest, ok := m, true
 		for _, part := range strings.Split(table[i].text, "…") {
+			part = strings.TrimSpace(part)
 			at := strings.Index(rest, part)
 			if at < 0 {
 				ok = false

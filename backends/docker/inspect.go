@@ -44,8 +44,23 @@ func (b *backend) inspect(ctx context.Context, id, instance string) (backends.St
 	if s.State == backends.StateExited && s.Failure != nil {
 		// The log is a help, not a condition.
 		s.Failure.Log, _ = b.lastLines(ctx, id, r.Config != nil && r.Config.Tty)
+		if *s.ExitCode == 126 || *s.ExitCode == 127 {
+			neverRan(s.Failure)
+		}
 	}
 	return s, nil
+}
+
+// neverRan turns the failure of a worker whose program docker's init could not start into what it is: without an init the
+// engine itself refuses such a start.
+func neverRan(f *backends.Failure) {
+	for _, l := range f.Log {
+		if strings.HasPrefix(l, "[FATAL tini") && strings.Contains(l, "exec ") && strings.Contains(l, " failed: ") {
+			f.Class, f.Retryable, f.Field = backends.ClassConfig, false, "command"
+			f.Hint = "the image has no such program, or it is not executable"
+			return
+		}
+	}
 }
 
 func (b *backend) gone(instance string) backends.Status {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,7 +132,5 @@ func (c *bindContext) overlay(id *spec.Identity) {
 		}
 	}
 	slices.SortFunc(id.Env, func(a, b spec.EnvVar) int { return strings.Compare(a.Name, b.Name) })
-	for k, v := range c.labels {
-		id.Labels[k] = v
-	}
+	maps.Copy(id.Labels, c.labels)
 }

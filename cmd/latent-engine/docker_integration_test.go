@@ -107,7 +107,7 @@ func (w *terminal) begin(args ...string) *process {
 		w.Fatal(err)
 	}
 	p := &process{terminal: w, stdout: &locked{}, stderr: &locked{}, done: make(chan struct{})}
-	p.cmd = exec.CommandContext(w.Context(), self) //nolint:gosec // the test binary itself
+	p.cmd = exec.CommandContext(w.Context(), self)
 	p.cmd.Args = append([]string{"latent-engine"}, args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = w.dir, p.stdout, p.stderr
 	p.cmd.Env = append(os.Environ(), "LATENT_ENGINE_STATE="+filepath.Join(w.dir, "state"), "HOME="+w.dir)
@@ -435,7 +435,7 @@ func TestDockerFailures(t *testing.T) {
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("an absent image was noticed after %s", took)
 		}
-		if !strings.HasPrefix(stderr, "failed (image): ") || !strings.Contains(stderr, "the field image is set at ci.yaml:16:19") {
+		if !strings.HasPrefix(stderr, "failed (image): ") || !strings.Contains(stderr, "image is set at ci.yaml:16:19: latent-engine.test/absent:none") {
 			t.Errorf("start printed %s", stderr)
 		}
 		var r startResult

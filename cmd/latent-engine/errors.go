@@ -93,7 +93,7 @@ func (a *app) fail(err error) int {
 
 // flat are the errors that were joined, one by one.
 func flat(err error) []error {
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only what is joined at the top
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []error
 		for _, e := range several.Unwrap() {
 			out = append(out, flat(e)...)

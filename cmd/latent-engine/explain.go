@@ -246,11 +246,11 @@ func written(s step) string {
 			return ""
 		}
 		rest := text[at+len(e.Expression):]
-		end := strings.Index(rest, "}}")
-		if end < 0 || strings.TrimSpace(rest[:end]) != "" {
+		blank, rest, ok := strings.Cut(rest, "}}")
+		if !ok || strings.TrimSpace(blank) != "" {
 			return ""
 		}
-		if open == 0 && strings.TrimSpace(rest[end+2:]) == "" && len(s.Expressions) == 1 {
+		if open == 0 && strings.TrimSpace(rest) == "" && len(s.Expressions) == 1 {
 			return string(e.Result)
 		}
 		out.WriteString(text[:open])
@@ -260,7 +260,7 @@ func written(s step) string {
 		} else {
 			out.Write(e.Result)
 		}
-		text = rest[end+2:]
+		text = rest
 	}
 	out.WriteString(text)
 	return quote(out.String())

@@ -9,7 +9,7 @@ import (
 
 	"github.com/latent-engine/latent-engine/backends"
 	"github.com/latent-engine/latent-engine/engine"
-	"github.com/latent-engine/latent-engine/engine/render"
+	"github.com/latent-engine/latent-engine/engine/config"
 )
 
 // session is a started instance that is followed.
@@ -17,7 +17,8 @@ type session struct {
 	app         *app
 	engine      *engine.Engine
 	status      backends.Status
-	spec        *render.Spec
+	worker      string
+	build       *config.Build
 	passwordOut string
 }
 
@@ -27,8 +28,13 @@ func (s *session) follow(ctx context.Context) error {
 	// The log is read to its end even where the wait is over first.
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
-	read := make(chan error, 1)
-	go func() { read <- s.showLog(reading, "") }()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		if err := s.showLog(reading, ""); err != nil && reading.Err() == nil {
+			s.app.note("cannot show the log: " + err.Error())
+		}
+	}()
 	ended, err := s.engine.Wait(ctx, s.status.Instance)
 	if ctx.Err() != nil {
 		stopReading()
@@ -51,7 +57,12 @@ func (s *session) follow(ctx context.Context) error {
 		<-read
 	}
 	s.event(startEvent{Event: "exited", Instance: &ended})
-	result := s.app.ended(ended)
+	if f := ended.Failure; f != nil && !s.app.json() {
+		// Its last lines were shown.
+		shown := *f
+		shown.Log, ended.Failure = nil, &shown
+	}
+	result := s.app.ended(ended, func(field string) *setting { return setAt(provenance(ctx, s.engine, s.worker, s.build), field) })
 	if err := s.remove(ctx, backends.StopOptions{}); err != nil {
 		return err
 	}

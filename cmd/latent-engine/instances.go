@@ -78,11 +78,11 @@ func ranFor(s backends.Status) string {
 }
 
 // printFailure is the paragraph that ends a search: class, what was said, where to look, the last lines, what to do.
-func (a *app) printFailure(f *backends.Failure, where *diag.Pos) {
+func (a *app) printFailure(f *backends.Failure, where *setting) {
 	if a.json() {
 		d := diag.Diagnostic{Path: f.Field, Message: fmt.Sprintf("failed (%s): %s", f.Class, f.Error()), Hint: f.Hint, Severity: diag.Error}
 		if where != nil {
-			d.Pos = *where
+			d.Span = where.at
 		}
 		a.jsonLine(a.stderr, d)
 		return
@@ -95,20 +95,26 @@ func (a *app) printFailure(f *backends.Failure, where *diag.Pos) {
 	for _, line := range f.Log {
 		fmt.Fprintln(a.stderr, "  | "+visible(line))
 	}
-	if where != nil && f.Field != "" {
-		fmt.Fprintf(a.stderr, "  the field %s is set at %s\n", visible(f.Field), where)
+	if where != nil {
+		fmt.Fprintf(a.stderr, "  %s is set at %s: %s\n", visible(where.path), where.at.Pos, visible(where.text))
 	}
 	for _, line := range strings.Split(strings.TrimSpace(f.Hint), "\n") {
 		if line != "" {
 			fmt.Fprintln(a.stderr, "  "+visible(line))
 		}
 	}
-	if f.Retryable {
+	if f.Retryable && f.Hint == "" {
 		fmt.Fprintln(a.stderr, "  trying again may help")
 	}
 }
 
-// short context for what is done after the caller's own has ended.
+// setting is where the definition sets a field, and to what.
+type setting struct {
+	path, text string
+	at         diag.Span
+}
+
+// aside is a short context for what is done after the caller's own has ended.
 func aside(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), d)
 }

@@ -44,10 +44,17 @@ func (p *progress) report(r backends.Progress) {
 		return // said by start itself, with the instance's short name
 	}
 	if !p.app.err.terminal {
-		if fresh {
+		switch {
+		case !fresh:
+		case r.Phase != "building" || r.Message == "":
 			p.print(r.Phase, joinNonEmpty(r.Subject, r.Message))
+		default:
+			fmt.Fprintln(p.app.stderr, "  | "+visible(r.Message))
 		}
 		return
+	}
+	if r.Phase == "building" && r.Message != "" {
+		r.Subject = "" // the builder's own line says more than the image's made name
 	}
 	if !fresh && now.Sub(p.drawn) < 80*time.Millisecond && r.Done < r.Total {
 		return

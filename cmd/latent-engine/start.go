@@ -15,7 +15,6 @@ import (
 	"github.com/latent-engine/latent-engine/backends"
 	"github.com/latent-engine/latent-engine/engine"
 	"github.com/latent-engine/latent-engine/engine/config"
-	"github.com/latent-engine/latent-engine/engine/diag"
 	"github.com/latent-engine/latent-engine/engine/policy"
 	"github.com/latent-engine/latent-engine/engine/render"
 )
@@ -117,7 +116,7 @@ func (a *app) start(ctx context.Context, worker string, f startFlags) error {
 		_, stopErr := e.Stop(stopping, result.Status.Instance, backends.StopOptions{Fast: true})
 		return errors.Join(err, stopErr)
 	}
-	s := &session{app: a, engine: e, status: result.Status, spec: result.Spec, passwordOut: out.written}
+	s := &session{app: a, engine: e, status: result.Status, worker: worker, build: b, passwordOut: out.written}
 	if !a.json() {
 		shown.line("created", fmt.Sprintf("%s  %s://%s", handle(result.Status), result.Status.Backend, result.Status.Target))
 		shown.line(string(result.Status.State), lasted(time.Since(began)))
@@ -160,13 +159,7 @@ func (a *app) notStarted(ctx context.Context, err error, e *engine.Engine, worke
 	var failures []*backends.Failure
 	var violations []violation
 	code := exitFailed
-	// What was rendered is rendered again, with the places that its values come from: only a failure pays for them.
-	asideCtx, cancel := aside(ctx, 10*time.Second)
-	defer cancel()
-	s, renderErr := e.Render(asideCtx, worker, b, true)
-	if renderErr != nil {
-		s = nil
-	}
+	s := provenance(ctx, e, worker, b)
 	if errors.As(err, &denied) {
 		a.printDenial(denied, s, worker)
 		violations, code = located(denied, s), exitDenied
@@ -193,6 +186,17 @@ func (a *app) notStarted(ctx context.Context, err error, e *engine.Engine, worke
 	return &reported{code}
 }
 
+// provenance renders once more, with the places that values come from: only a failure pays for them.
+func provenance(ctx context.Context, e *engine.Engine, worker string, b *config.Build) *render.Spec {
+	ctx, cancel := aside(ctx, 10*time.Second)
+	defer cancel()
+	s, err := e.Render(ctx, worker, b, true)
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
 func startFailure(err error) *backends.Failure {
 	var live *engine.LiveError
 	switch {
@@ -209,7 +213,7 @@ func startFailure(err error) *backends.Failure {
 }
 
 // setAt is where the definition sets a field; nil where it does not.
-func setAt(s *render.Spec, path string) *diag.Pos {
+func setAt(s *render.Spec, path string) *setting {
 	if s == nil || path == "" {
 		return nil
 	}
@@ -219,7 +223,7 @@ func setAt(s *render.Spec, path string) *diag.Pos {
 	}
 	for _, o := range found {
 		if len(o.Steps) > 0 && !o.Steps[0].At.IsZero() {
-			return &o.Steps[0].At.Pos
+			return &setting{path: o.Path, text: short(o.Steps[0].Raw, 60), at: o.Steps[0].At}
 		}
 	}
 	return nil
@@ -289,7 +293,7 @@ func (p *passwordOut) discard() {
 	if p.temp == nil {
 		return
 	}
-	p.temp.Close()
+	_ = p.temp.Close() // what matters was synced
 	if p.written == "" {
 		os.Remove(p.temp.Name())
 	}

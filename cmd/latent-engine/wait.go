@@ -40,11 +40,11 @@ func (a *app) wait(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return a.ended(s)
+	return a.ended(s, func(string) *setting { return nil })
 }
 
-// ended says how an instance ended; the error is the exit code.
-func (a *app) ended(s backends.Status) error {
+// ended says how an instance ended; the error is the exit code. where finds what sets a field.
+func (a *app) ended(s backends.Status, where func(field string) *setting) error {
 	if endedWell(s) {
 		if !a.json() {
 			fmt.Fprintf(a.stdout, "%s ended with 0%s\n", handle(s), ranFor(s))
@@ -59,6 +59,6 @@ func (a *app) ended(s backends.Status) error {
 	default:
 		f = &backends.Failure{Class: backends.ClassLost, Message: handle(s) + " is not there any more"}
 	}
-	a.printFailure(f, nil)
+	a.printFailure(f, where(f.Field))
 	return &reported{exitFailed}
 }

@@ -107,6 +107,10 @@ func DefinitionSchema(opts Options) []byte {
 			"engine": orNull(closed(schema{
 				"id":        schema{"type": "string", "pattern": namePattern, "description": "The engine's stable id. Default: made once, kept in the state folder."},
 				"advertise": schema{"type": "string", "description": "The address, perhaps with a port, that workers dial."},
+				"secrets": orNull(closed(schema{
+					"dir": schema{"type": "string", "description": "A folder with a file for each secret; a tenant's are in a folder of its own below."},
+					"env": schema{"type": "string", "description": "A prefix of environment variables; a tenant's have TENANT__ after it."},
+				})),
 			})),
 			"backends": orNull(schema{
 				"type": "object", "propertyNames": schema{"pattern": namePattern},

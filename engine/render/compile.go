@@ -82,7 +82,7 @@ func Compile(def *config.Definition, o Options) (*Set, diag.List) {
 	if o.Limits == (renderers.Limits{}) {
 		o.Limits = renderers.DefaultLimits()
 	}
-	c := &compiler{options: o, def: def, fixed: newFixedScope(), layers: map[layerKey]*tree{}, seen: map[seenKey]bool{}}
+	c := &compiler{options: o, def: def, fixed: newFixedScope(), layers: map[layerKey]*tree{}, seen: map[seenKey]bool{}, broken: map[layerKey]bool{}}
 	set := &Set{Definition: def, Targets: map[string]*Target{}, byID: map[string]*Template{}}
 	for _, b := range def.Backends {
 		if t := c.target(b); t != nil {
@@ -93,7 +93,9 @@ func Compile(def *config.Definition, o Options) (*Set, diag.List) {
 	c.defaults = map[string]*tree{}
 	for _, kind := range sortedKeys(def.Defaults) {
 		if k := o.Kinds[kind]; k != nil {
+			before := c.mistakes
 			c.defaults[kind] = c.canonical(def.Defaults[kind], field.ObjectOf(k.Worker()), "defaults."+kind, nil)
+			c.broken[layerKey{def.Defaults[kind], kind}] = c.mistakes > before
 		}
 	}
 	shared := newShared(o)
@@ -120,6 +122,9 @@ type compiler struct {
 	layers map[layerKey]*tree
 	seen   map[seenKey]bool
 	diags  diag.List
+	// mistakes counts reports, repeated ones too; broken are the layers that had some.
+	mistakes int
+	broken   map[layerKey]bool
 	// Of the worker being compiled:
 	scope *renderers.Scope
 	sites []*site
@@ -137,6 +142,7 @@ type seenKey struct {
 
 // report adds a diagnostic once: a layer that several workers share has its mistakes once.
 func (c *compiler) report(d diag.Diagnostic) {
+	c.mistakes++
 	key := seenKey{d.Span, d.Message}
 	if !c.seen[key] {
 		c.seen[key] = true
@@ -198,25 +204,9 @@ func (c *compiler) worker(w *config.Worker) *Template {
 // backend compiles the choice of a backend and gives the names it can come to.
 func (c *compiler) backend(w *config.Worker, t *Template, path string) []string {
 	names := sortedKeys(c.targets)
-	unknown := func(span diag.Span, name string) {
-		hint, message := "", fmt.Sprintf("no backend %q", name)
-		if len(names) > 0 {
-			message += "; there are: " + strings.Join(names, ", ")
-		} else {
-			hint = "declare one under backends:"
-		}
-		c.report(diag.Diagnostic{Span: span, Path: path, Message: message, Hint: hint})
-	}
 	if w.Backend == nil {
 		if len(names) != 1 {
-			message := "backend is missing; there are: " + strings.Join(names, ", ")
-			if len(names) == 0 {
-				message = "no backend to start on: the file declares none"
-			}
-			if len(c.def.Backends) == 0 || len(names) > 0 {
-				c.report(diag.Diagnostic{Span: w.NameSpan, Path: strings.TrimSuffix(path, ".backend"), Message: message, Hint: "declare one under backends: and name it with backend:"})
-			}
-			return nil
+			return nil // config has said so
 		}
 		t.backend = fixed{field.String(names[0])}
 		return names
@@ -230,8 +220,7 @@ func (c *compiler) backend(w *config.Worker, t *Template, path string) []string 
 			return nil
 		}
 		if !slices.Contains(names, string(name)) {
-			unknown(w.Backend.Span, string(name))
-			return nil
+			return nil // config has said so
 		}
 		return []string{string(name)}
 	case expression:
@@ -241,9 +230,12 @@ func (c *compiler) backend(w *config.Worker, t *Template, path string) []string 
 		}
 		var out []string
 		for _, v := range results {
-			name, _ := v.(field.String)
+			name, ok := v.(field.String)
+			if !ok {
+				continue // its type was refused
+			}
 			if !slices.Contains(names, string(name)) {
-				unknown(n.site.whole(), string(name))
+				c.report(diag.Diagnostic{Span: n.site.whole(), Path: path, Message: fmt.Sprintf("no backend %q; there are: %s", string(name), strings.Join(names, ", "))})
 				continue
 			}
 			out = append(out, string(name))
@@ -363,14 +355,18 @@ func (c *compiler) fields(w *config.Worker, t *Template, kind Kind, all map[stri
 		}
 		return false
 	}
+	before := c.mistakes
 	top := c.defaults[kind.Name()]
+	broken := c.broken[layerKey{c.def.Defaults[kind.Name()], kind.Name()}]
 	for _, layer := range w.Layers {
 		key := layerKey{layer.Node, kind.Name()}
 		read := c.layers[key]
 		if read == nil {
 			read = c.canonical(layer.Node, table, layer.From, others)
 			c.layers[key] = read
+			c.broken[key] = c.mistakes > before
 		}
+		broken = broken || c.broken[key]
 		top = merge(top, read)
 	}
 	out := &fields{kind: kind, tree: top}
@@ -381,7 +377,9 @@ func (c *compiler) fields(w *config.Worker, t *Template, kind Kind, all map[stri
 	out.sites = slices.Clone(c.sites[first:])
 	out.vars = t.vars.closure(append(varNames(out.sites, w), varNames(c.sites[:first], w)...))
 	c.required(w, out, table)
-	c.trial(w, out)
+	if !broken && c.mistakes == before {
+		c.trial(w, out)
+	}
 	return out
 }
 
@@ -402,7 +400,7 @@ func (c *compiler) topFields(top *tree, table *field.Type) (keys []string, nodes
 
 func (c *compiler) required(w *config.Worker, out *fields, table *field.Type) {
 	for _, f := range table.Fields.Fields {
-		if f.Required && !slices.Contains(out.keys, f.Name) {
+		if !w.Incomplete && f.Required && !slices.Contains(out.keys, f.Name) {
 			c.report(diag.Diagnostic{Span: w.NameSpan, Path: "workers." + w.Key, Message: fmt.Sprintf("%q is missing", f.Name)})
 		}
 	}
@@ -422,7 +420,7 @@ func (c *compiler) trial(w *config.Worker, out *fields) {
 		}
 		whole = false
 	}
-	if !whole || len(c.diags) > 0 {
+	if !whole || w.Incomplete {
 		return
 	}
 	_, problems := out.kind.Convert(spec.ConvertInput{Tenant: w.Tenant, Worker: w.Name, Fields: o})

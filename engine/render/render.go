@@ -179,6 +179,7 @@ func (t *Template) render(ctx context.Context, b *config.Build, o RenderOptions)
 		for _, p := range problems {
 			l.Add(diag.Diagnostic{Span: p.Prop.Span, Path: field.JoinPath("workers."+w.Key+".props", p.Prop.Name), Message: p.Message, Hint: p.Hint})
 		}
+		l.Sort()
 		return nil, &Error{Worker: w.ID(), Diags: l}
 	}
 	if t.backend == nil || len(t.plans) == 0 {

@@ -124,7 +124,7 @@ func propValues(w *config.Worker, b *config.Build) (field.Object, []Problem) {
 		}
 		v, bad := p.Type.Coerce(v)
 		for _, q := range bad {
-			problems = append(problems, Problem{Prop: p, Message: fmt.Sprintf("property %q%s from %s: %s", p.Name, q.Path, orElse(given.Source, "the build"), q.Message), Hint: q.Hint})
+			problems = append(problems, Problem{Prop: p, Message: fmt.Sprintf("property %q from %s: %s", p.Name+joinRelative(q.Path), orElse(given.Source, "the build"), q.Message), Hint: q.Hint})
 		}
 		out[p.Name] = v
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -60,5 +62,40 @@ func TestRefuses(t *testing.T) {
 		if err := run(t.Context(), args, io.Discard); err == nil {
 			t.Errorf("%q is taken", args)
 		}
+	}
+}
+
+// TestDefinition: the definition of the demo is good, renders for both builds, and the broken one has its three mistakes.
+func TestDefinition(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "latent-engine")
+	t.Chdir(filepath.Join("..", ".."))
+	if output, err := exec.Command("go", "build", "-o", binary, "./cmd/latent-engine").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	t.Chdir(filepath.Join("testdata", "demo"))
+	tests := []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{args: []string{"validate"}, want: []string{"3 workers, 1 backend: ok"}},
+		{args: []string{"render", "linux", "--build", "main.json"}, want: []string{"worker:stable", `"Memory": 268435456`, `"JOBS=4"`, `"REVISION=9f2c4e1"`}},
+		{args: []string{"render", "linux", "--build", "feature.json"}, want: []string{"worker:edge", `"Memory": 134217728`, `"TAG=v2"`}},
+		{args: []string{"render", "linux-big-2", "--build", "main.json"}, want: []string{`"INDEX=2"`, `"Memory": 1073741824`}},
+		{args: []string{"validate", "broken.yaml"}, code: 1, want: []string{`unknown property "brnach"`, "a list cannot fill a size", `unknown field "privilegd"`, "3 problems in 1 file"}},
+	}
+	for _, tt := range tests {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			command := exec.Command(binary, tt.args...)
+			output, _ := command.CombinedOutput()
+			if code := command.ProcessState.ExitCode(); code != tt.code {
+				t.Errorf("exit code %d, want %d: %s", code, tt.code, output)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(string(output), w) {
+					t.Errorf("no %q in: %s", w, output)
+				}
+			}
+		})
 	}
 }

@@ -150,17 +150,17 @@ func tables(top *field.Table, path string) string {
 				retired = append(retired, f)
 				continue
 			}
-			doc := f.Doc
+			var further strings.Builder
 			for _, below := range nested(f.Type) {
 				sub := p.path + "." + f.Name + below.suffix
 				if first, ok := seen[below.table]; ok {
-					doc += fmt.Sprintf(" Its fields are those of `%s`.", first)
+					fmt.Fprintf(&further, " Its fields are those of `%s`.", first)
 					continue
 				}
 				seen[below.table] = sub
 				queue = append(queue, place{sub, below.table})
 			}
-			fmt.Fprintf(&out, "| %s | %s | %s | %s | %s |\n", spellings(f), cell(f.Type.String()+marks(f)), cell(cmp.Or(f.Default, required(f))), native(f.Native), cell(doc))
+			fmt.Fprintf(&out, "| %s | %s | %s | %s | %s |\n", spellings(f), cell(f.Type.String()+marks(f)), cell(cmp.Or(f.Default, required(f))), native(f.Native), cell(f.Doc+further.String()))
 		}
 		for _, f := range retired {
 			fmt.Fprintf(&out, "| %s | – | | | An error when the file is loaded: %s. |\n", spellings(f), cell(f.Retired))
@@ -271,11 +271,11 @@ func commands() (string, error) {
 	}
 	defer os.RemoveAll(work)
 	binary := filepath.Join(work, "latent-engine")
-	if output, err := exec.Command("go", "build", "-o", binary, "./cmd/latent-engine").CombinedOutput(); err != nil { //nolint:noctx // ends with its parent's terminal
+	if output, err := exec.Command("go", "build", "-o", binary, "./cmd/latent-engine").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build the command: %w: %s", err, output)
 	}
 	help := func(args ...string) (string, error) {
-		command := exec.Command(binary, append([]string{"help"}, args...)...) //nolint:noctx // as above
+		command := exec.Command(binary, append([]string{"help"}, args...)...)
 		// Help must not depend on who asks for it.
 		command.Env = []string{"HOME=/", "PATH=" + os.Getenv("PATH")}
 		output, err := command.Output()

@@ -48,7 +48,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	began := time.Now()
-	test := exec.Command("go", append([]string{"test", "-json"}, flags.Args()...)...) //nolint:noctx // ends with its parent's terminal
+	test := exec.Command("go", append([]string{"test", "-json"}, flags.Args()...)...)
 	test.Stderr = stderr
 	pipe, err := test.StdoutPipe()
 	if err == nil {
@@ -87,13 +87,13 @@ type skip struct {
 
 // report collects events and prints what go test would.
 type report struct {
-	out             io.Writer
-	verbose         bool
-	output          map[name][]string
-	passed, failed  int
-	packages        map[string]bool
-	failures        []name
-	skips           []skip
+	out            io.Writer
+	verbose        bool
+	output         map[name][]string
+	passed, failed int
+	packages       map[string]bool
+	failures       []name
+	skips          []skip
 }
 
 func newReport(out io.Writer, verbose bool) *report {
@@ -107,7 +107,7 @@ func (r *report) read(from io.Reader) {
 		if len(line) > 0 {
 			var e event
 			if json.Unmarshal(line, &e) != nil || e.Action == "" {
-				r.out.Write(line) //nolint:errcheck // a message of the go command itself
+				r.out.Write(line)
 			} else {
 				r.add(e)
 			}

@@ -44,12 +44,18 @@ func testScope() *renderers.Scope {
 
 func testValues() map[string]field.Object {
 	return map[string]field.Object{
-		"props": {"branch": field.String("main"), "cores": field.Int(8), "ratio": field.Float(0.5), "nightly": field.Bool(true),
-			"n": nil, "files": field.List{field.String("a.c"), field.String("b.py")}, "tier": field.String("small"), "any": field.Object{"k": field.Int(1)}},
-		"build": {"id": field.Int(1), "number": field.Int(7), "builder": field.String("linux"), "reason": field.String("forced"), "url": field.String("http://x/1"),
-			"tags": field.List{field.String("t")}, "files": field.List{field.String("a.c")}, "owners": field.List{}},
-		"src": {"": field.Object{"branch": field.String("main"), "revision": nil, "repository": field.String("r"), "project": field.String("p")},
-			"lib": field.Object{"branch": nil, "repository": field.String("r2"), "project": field.String("")}},
+		"props": {
+			"branch": field.String("main"), "cores": field.Int(8), "ratio": field.Float(0.5), "nightly": field.Bool(true),
+			"n": nil, "files": field.List{field.String("a.c"), field.String("b.py")}, "tier": field.String("small"), "any": field.Object{"k": field.Int(1)},
+		},
+		"build": {
+			"id": field.Int(1), "number": field.Int(7), "builder": field.String("linux"), "reason": field.String("forced"), "url": field.String("http://x/1"),
+			"tags": field.List{field.String("t")}, "files": field.List{field.String("a.c")}, "owners": field.List{},
+		},
+		"src": {
+			"":    field.Object{"branch": field.String("main"), "revision": nil, "repository": field.String("r"), "project": field.String("p")},
+			"lib": field.Object{"branch": nil, "repository": field.String("r2"), "project": field.String("")},
+		},
 		"worker": {"name": field.String("linux"), "tenant": field.String("web"), "index": field.Int(1), "info": field.Object{"os": field.String("Debian")}},
 		"vars":   {"suffix": field.String("edge"), "pw": field.Secret("pw"), "size": field.Object{"cpu": field.String("2"), "memory": field.Int(4)}},
 	}

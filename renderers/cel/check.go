@@ -28,7 +28,7 @@ type resolved struct {
 	problem           *renderers.Problem
 }
 
-var anyType = &field.Type{} //nolint:gochecknoglobals // a constant
+var anyType = &field.Type{}
 
 func elem(t *field.Type) *field.Type {
 	if t.Elem == nil {
@@ -195,6 +195,14 @@ func fingerprint(b []byte, t *field.Type, depth int) []byte {
 		}
 	case field.ListKind, field.MapKind:
 		b = fingerprint(b, t.Elem, depth+1)
+	case field.DurationKind:
+		b = strconv.AppendInt(b, t.Unit, 10)
+	case field.OneOfKind:
+		b = append(b, '(')
+		for _, o := range t.Of {
+			b = fingerprint(b, o, depth+1)
+		}
+		b = append(b, ')')
 	case field.ObjectKind:
 		b = append(b, '{')
 		if t.Open {

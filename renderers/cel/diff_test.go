@@ -116,7 +116,7 @@ func TestAgreesWithCEL(t *testing.T) {
 		`size("häuser")`, `size([1])`, `size({"a": 1})`, `"abc".size()`, `size(b"abc")`, `"abc".contains("b")`, `"abc".startsWith("ab")`, `"abc".endsWith("bc")`, `"abc".matches("^a.*c$")`, `"abc".matches(dyn("b"))`, `"a".matches("b" + "[")`,
 		`"häuser".charAt(1)`, `"abc".charAt(9)`, `"hello".indexOf("l")`, `"hello".indexOf("l", 3)`, `"hello".lastIndexOf("l")`, `"hello".indexOf("")`, `"HeLLo".lowerAscii()`, `"HeLLo".upperAscii()`, `"hello".replace("l", "L")`, `"hello".replace("l", "L", 1)`, `"hello".replace("", "-")`,
 		`"a,b,c".split(",")`, `"a,b,c".split(",", 2)`, `"abc".split("")`, `"a,b".split(",", 0)`, `"hello".substring(1)`, `"hello".substring(1, 3)`, `"hello".substring(3, 1)`, `" a ".trim()`, `"abc".reverse()`, `strings.quote("a\"b")`, `["a", "b"].join()`, `["a", "b"].join("-")`, `[].join("-")`,
-		`"%s %d %f".format(["a", 1, 1.5])`, `"%s".format([[1, "a", {"k": true}]])`, `"%.2f|%x|%X|%o|%b|%e".format([1.234, 255, 255, 8, 5, 12.5])`, `"%s".format([])`, `"%d".format(["a"])`, `"%%".format([])`, `"%s %s".format([null, 1.0])`,
+		`"%s %d %f".format(["a", 1, 1.5])`, `"%s".format([[1, "a", {"k": true}]])`, `"%.2f|%x|%X|%o|%b|%e".format([1.234, 255, 255, 8, 5, 12.5])`, `"%s".format([])`, `"%d".format(["a"])`, `"%%".format([])`, `"%s %s".format([[null], 1.0])`,
 		`string(1)`, `string(1.0)`, `string(1e20)`, `string(true)`, `string("a")`, `string(1u)`, `int("12")`, `int("x")`, `int(1.9)`, `int(-1.9)`, `int(1e30)`, `uint(3)`, `uint(-3)`, `double("1.5")`, `double("x")`, `double(2)`, `bool("true")`, `bool("x")`, `bool("1")`,
 		`[1, 2, 2, 3].distinct()`, `["a", "a", 1, 1.0, [1], [1]].distinct()`, `[[1], [2, [3]]].flatten()`, `[[1], [2, [3]]].flatten(2)`, `[1, 2, 3, 4].slice(1, 3)`, `[1, 2].slice(1, 9)`, `[3, 1, 2].sort()`, `["b", "a"].sort()`, `[1, dyn("a")].sort()`, `[].sort()`,
 		`["bb", "a"].sortBy(x, x.size())`, `[1, 2].first()`, `[].first()`, `[1, 2].last()`, `[1, 2].first().value()`, `lists.range(4)`, `lists.range(0)`, `[1, 2].reverse()`, `sets.contains([1, 2], [2.0])`, `sets.equivalent([1, 1], [1])`, `sets.intersects([1], [2])`, `sets.contains([], [])`,
@@ -124,6 +124,7 @@ func TestAgreesWithCEL(t *testing.T) {
 		`math.bitAnd(6, 3)`, `math.bitOr(6, 3)`, `math.bitXor(6, 3)`, `math.bitNot(1)`, `math.bitShiftLeft(1, 3)`, `math.bitShiftRight(8, 2)`, `math.bitShiftLeft(1, -1)`,
 		`props.branch`, `props["branch"] + "-" + string(props.cores)`, `props.cores * 2 > 10 ? "big" : "small"`, `props.files.map(f, f.size())`, `has(props.branch)`, `has(props.nothing)`, `"branch" in props`, `props[?"branch"].orValue("x")`, `props.?nothing.orValue("x")`,
 		`props.any.k`, `props.any.zz`, `props.nothing.more`, `props.?any.?k.orValue(5)`, `props.?any.k.orValue(5)`, `build.files + props.files`, `src[""].branch`, `size(props.files)`, `props.files[0]`, `props.files[?9].orValue("none")`, `worker.info.os`,
+		`cel.bind(p, props.any.k, p + 1)`, `cel.bind(p, props.any, p.k)`, `cel.bind(p, props.any, has(p.k))`, `cel.bind(p, props.any, "k" in p)`,
 		`cel.bind(p, props, p.branch)`, `[props].map(p, p.branch)`, `type(1) == int`, `type("a") == type("b")`, `type([]) == list`, `type({}) == map`, `type(null) == null_type`,
 	}
 	r, env := newRenderer(), peerEnv(t)
@@ -148,6 +149,7 @@ func TestDiffersFromCEL(t *testing.T) {
 		{`props.nothing == null`, "error", "error", "an undeclared property of an open worker is an error where it is missing"},
 		{`[1, "a"] == null`, "false", "problem", "null compares with anything"},
 		{`{1: "a"}`, `problem: the keys of a map must be strings`, `{1: "a"}`, "JSON has no other keys"},
+		{`"%s".format([null])`, "error", `"null"`, "null in a text is never meant"},
 		{`true ? null : [1]`, "null", "problem", "null stands beside anything"},
 	} {
 		got, want := ours(t, r, c.text), theirs(env, c.text)
@@ -276,7 +278,7 @@ func (g *generator) ints(d int) string {
 // TestAgreesWithCELRandomly does the same for random expressions.
 func TestAgreesWithCELRandomly(t *testing.T) {
 	r, env := newRenderer(), peerEnv(t)
-	errors, problems := 0, 0
+	errors, problems, typed := 0, 0, 0
 	const total = 2000
 	for seed := range uint64(total) {
 		g := &generator{Rand: rand.New(rand.NewPCG(seed, 3))}
@@ -304,9 +306,24 @@ func TestAgreesWithCELRandomly(t *testing.T) {
 		if got != want {
 			t.Errorf("seed %d: %s\n  ours   %s\n  theirs %s", seed, text, got, want)
 		}
+		// Under known types the value is the same, and of the type that was promised.
+		if p, problems := r.Compile(text, testScope()); problems == nil {
+			v, err := p.Eval(context.Background(), r.Bind(testValues()), renderers.NewBudget(renderers.DefaultLimits()))
+			switch {
+			case err != nil && got != "error", err == nil && show2(v) != got:
+				t.Errorf("seed %d: %s\n  open  %s\n  typed %s, %v", seed, text, got, show2(v), err)
+			case err == nil && !fits(v, p.Type()):
+				t.Errorf("seed %d: %s: got %s, promised %s", seed, text, show2(v), words(p.Type()))
+			default:
+				typed++
+			}
+		}
 		if t.Failed() && seed > 200 {
 			return
 		}
+	}
+	if typed < total/2 {
+		t.Errorf("only %d of %d expressions compile under known types", typed, total)
 	}
 	if errors > total/2 || problems > total/20 {
 		t.Errorf("of %d expressions %d end in an error and %d do not compile: the comparison says little", total, errors, problems)

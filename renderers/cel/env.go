@@ -18,7 +18,7 @@ import (
 )
 
 // secretType is the CEL type of a secret: opaque, and no function but a few that look at nothing takes it.
-var secretType = types.NewOpaqueType("secret") //nolint:gochecknoglobals // a constant
+var secretType = types.NewOpaqueType("secret")
 
 // environment is what all expressions share: the grammar with its macros, the signatures, the implementations.
 type environment struct {
@@ -41,10 +41,13 @@ type environment struct {
 // forms says how a function may be written: size(x), x.size().
 type forms struct{ global, member bool }
 
-// Limits of the parser. maxDepth is the nesting of an expression, maxNodes what its macros may expand to.
+// Limits of the parser, which bound what the type checker can take: it is not linear in either. maxDepth is the nesting
+// of brackets, maxSteps that of operators (1 + 2 + …, a ? b : c ? d : …), maxNodes what the macros may expand to.
 const (
-	maxDepth = 100
-	maxNodes = 20_000
+	maxDepth = 32
+	maxSteps = 250
+	maxNodes = 2_500
+	maxEmpty = 100 // empty lists and maps written out: each has an element type to be found
 )
 
 // newEnvironment is made of cel-go's standard library and extensions, less what reads a clock or the host's time zones
@@ -124,7 +127,7 @@ func newEnvironment() (*environment, error) {
 		parser.Macros(macros...),
 		parser.EnableOptionalSyntax(true),
 		parser.PopulateMacroCalls(true),
-		parser.MaxRecursionDepth(maxDepth),
+		parser.MaxRecursionDepth(maxSteps),
 		parser.MaxExpressionNodeCount(maxNodes),
 		parser.ErrorRecoveryLimit(1),
 		parser.ErrorRecoveryLookaheadTokenLimit(32),
@@ -137,12 +140,12 @@ func newEnvironment() (*environment, error) {
 }
 
 // declared reports whether the checker may know the function: what specs evaluates, and what becomes a node of its own.
-func (e *environment) declared(name string) bool {
+func (env *environment) declared(name string) bool {
 	switch name {
 	case "_&&_", "_||_", "_?_:_", "_[_]", "_[?_]", "_?._", "@not_strictly_false", "cel.@mapInsert", "or", "orValue", orNullFunc:
 		return true
 	}
-	return e.specs[name] != nil
+	return env.specs[name] != nil
 }
 
 // implementation is cel-go's own code for all overloads of a function, chosen by the arguments' kinds.
@@ -177,4 +180,4 @@ func call(o *functions.Overload) celCall {
 }
 
 // typeNames are the names of types, as type(x) gives them.
-var typeNames = []string{"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"} //nolint:gochecknoglobals // a constant table
+var typeNames = []string{"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"}

@@ -127,7 +127,7 @@ func (n *readNode) eval(f *frame) ref.Val {
 	if err := f.spend(n.id, 1); err != nil {
 		return err
 	}
-	var cur field.Value = nil
+	var cur field.Value
 	root, ok := f.bound.roots[n.root]
 	if !ok {
 		return &failure{id: n.id, msg: noValue(n.root, nil)}

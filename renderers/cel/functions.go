@@ -34,7 +34,6 @@ const (
 	groupOther    = "Names"
 )
 
-//nolint:gochecknoglobals // a constant table
 var functionDocs = []FunctionDoc{
 	{"str", "str(x) → string", `Python's formatting: null → "", true → "True", [1, "a"] → "[1, 'a']".`, groupBuildbot},
 	{"truthy", "truthy(x) → bool", `Python's truth: false for null, false, 0, 0.0, "", [] and {}.`, groupBuildbot},

@@ -175,10 +175,10 @@ func (r *recognizer) expr() {
 		return
 	}
 	r.or()
-	if r.accept("?") {
+	for r.accept("?") {
 		r.or()
 		r.expect(":")
-		r.expr()
+		r.or()
 	}
 }
 

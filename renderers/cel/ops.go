@@ -582,6 +582,16 @@ func opFormat(impl celCall) *spec {
 				return &failure{id: n.id, msg: "format(): a precision has at most two digits"}
 			}
 		}
+		for i := range l.len() {
+			if l.at(i) != types.NullValue {
+				continue
+			}
+			// "null" in a text is never meant.
+			if written, ok := n.args[1].(*listNode); ok && len(written.elems) == l.len() {
+				return f.nullOperand(n.id, written.elems[i])
+			}
+			return &failure{id: n.id, msg: "format(): value " + itoa(int64(i)) + " is null", hint: "use str(…)"}
+		}
 		if err := f.measure(n, l, 1); err != nil {
 			return err
 		}
@@ -638,10 +648,7 @@ func opRange(f *frame, n *callNode, args []ref.Val) ref.Val {
 	if !ok {
 		return mismatch(n, args)
 	}
-	size = max(size, 0)
-	if size > math.MaxInt64/64 {
-		size = math.MaxInt64 / 64
-	}
+	size = min(max(size, 0), math.MaxInt64/64)
 	if err := f.build(n.id, int64(size)*elemBytes); err != nil {
 		return err
 	}

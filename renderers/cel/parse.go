@@ -21,7 +21,7 @@ type parsed struct {
 	problems []renderers.Problem
 	// chains are the paths that begin with a name of the scope, by the id of their outermost node.
 	chains []*chain
-	// aliases are the cel.bind nodes whose variable is another word for a path; spaces the identifiers that are the
+	// aliases are the cel.bind nodes whose variable is another word for a name; spaces the identifiers that are the
 	// namespace of a function.
 	aliases, spaces map[int64]bool
 	// secret is a node that calls secret(); 0 = none does.
@@ -81,12 +81,13 @@ func (p *parsed) problem(from, to int, message, hint string) {
 
 // walker finds what can be said of a tree without a scope: the paths, and what is wrong under every scope.
 type walker struct {
-	env *environment
-	p   *parsed
+	env   *environment
+	p     *parsed
+	empty int // empty list and map literals, those in macros included
 }
 
 // names are the variables that macros and cel.bind put in scope, innermost first; alias is set where such a variable
-// is another word for a path.
+// is another word for a name of the scope.
 type names struct {
 	name  string
 	alias *chain
@@ -123,10 +124,7 @@ func (w *walker) chain(e ast.Expr, in *names) *chain {
 			if local.alias == nil {
 				return nil
 			}
-			c := *local.alias
-			c.ids = slices.Clone(c.ids)
-			c.ids[len(c.ids)-1] = e.ID()
-			return &c
+			return &chain{root: local.alias.root, ids: []int64{e.ID()}}
 		}
 		if slices.Contains(typeNames, name) {
 			return nil
@@ -172,6 +170,11 @@ func (w *walker) expr(e ast.Expr, in *names, binds int) {
 	if c := w.chain(e, in); c != nil {
 		w.p.chains = append(w.p.chains, c)
 		return
+	}
+	if e.Kind() == ast.ListKind && e.AsList().Size() == 0 || e.Kind() == ast.MapKind && e.AsMap().Size() == 0 {
+		if w.empty++; w.empty == maxEmpty+1 {
+			w.problem(e, "an expression has more than "+itoa(maxEmpty)+" empty lists and maps", "use vars: for its parts")
+		}
 	}
 	switch e.Kind() {
 	case ast.SelectKind:
@@ -257,16 +260,12 @@ func (w *walker) comprehension(e ast.Expr, in *names, binds int) {
 	w.expr(c.Result(), &names{name: c.AccuVar(), outer: in}, binds)
 }
 
-// alias is the path that a cel.bind gives another name: cel.bind(p, props, p.x) reads props.x.
+// alias is the name that a cel.bind gives another one: cel.bind(p, props, p.x) reads props.x. A longer path is a value
+// like any other: how much of it is a path depends on the scope.
 func (w *walker) alias(c ast.ComprehensionExpr, in *names) *chain {
 	a := w.chain(c.AccuInit(), in)
-	if a == nil {
+	if a == nil || len(a.steps) > 0 {
 		return nil
-	}
-	for _, s := range a.steps {
-		if s.test || s.optional {
-			return nil
-		}
 	}
 	return a
 }
@@ -405,7 +404,7 @@ func (p *parsed) span(id int64) (int, int) {
 }
 
 func (p *parsed) extent(id int64, e ast.Expr, lo, hi *int, depth int) {
-	if depth > 4*maxDepth {
+	if depth > 4*maxSteps {
 		return
 	}
 	if r, ok := p.tree.SourceInfo().GetOffsetRange(id); ok {

@@ -105,17 +105,43 @@ func (c *check) exact(e ast.Expr, in *local) *field.Type {
 func (c *check) readType(i int) *field.Type {
 	r := &c.reads[i]
 	t := r.typ
+	t = plain(t, 0)
 	switch {
 	case r.mode == readHas:
 		return t
 	case r.mode == readOptional:
 		return optional(notNull(t))
+	case t.Kind == field.StringKind && t.Secret: // a text with a secret in it
+		return &field.Type{Kind: field.SecretKind, Nullable: r.nullable}
 	case r.nullable && !t.Nullable:
 		n := *t
 		n.Nullable = true
 		return &n
 	}
 	return t
+}
+
+// plain is t without what is not part of a program's key: bounds, words, checks. What scope a shared program was first
+// compiled under must not show.
+func plain(t *field.Type, depth int) *field.Type {
+	if t == nil || depth > 64 {
+		return anyType
+	}
+	n := &field.Type{Kind: t.Kind, Open: t.Open, Values: t.Values, Nullable: t.Nullable, Secret: t.Secret, Unit: t.Unit}
+	if t.Elem != nil {
+		n.Elem = plain(t.Elem, depth+1)
+	}
+	for _, o := range t.Of {
+		n.Of = append(n.Of, plain(o, depth+1))
+	}
+	if t.Fields != nil {
+		fields := make([]field.Field, len(t.Fields.Fields))
+		for i, f := range t.Fields.Fields {
+			fields[i] = field.Field{Name: f.Name, Type: plain(f.Type, depth+1), Optional: f.Optional}
+		}
+		n.Fields = field.NewTable(t.Fields.Name, fields...)
+	}
+	return n
 }
 
 func optional(t *field.Type) *field.Type {

@@ -57,6 +57,7 @@ func (l *list) Add(ref.Val) ref.Val                       { return types.WrapErr
 func (l *list) Contains(ref.Val) ref.Val                  { return types.WrapErr(errForeign) }
 func (l *list) Size() ref.Val                             { return types.Int(l.len()) }
 func (l *list) Iterator() traits.Iterator                 { return &iterator{next: l.at, n: l.len()} }
+
 func (l *list) Get(index ref.Val) ref.Val {
 	if i, ok := index.(types.Int); ok && i >= 0 && int(i) < l.len() {
 		return l.at(int(i))
@@ -112,10 +113,12 @@ func (d *dict) Contains(key ref.Val) ref.Val {
 	_, ok := d.Find(key)
 	return types.Bool(ok)
 }
+
 func (d *dict) Iterator() traits.Iterator {
 	keys := d.sorted()
 	return &iterator{next: func(i int) ref.Val { return types.String(keys[i]) }, n: len(keys)}
 }
+
 func (d *dict) Find(key ref.Val) (ref.Val, bool) {
 	k, ok := key.(types.String)
 	if !ok {
@@ -123,6 +126,7 @@ func (d *dict) Find(key ref.Val) (ref.Val, bool) {
 	}
 	return d.get(string(k))
 }
+
 func (d *dict) Get(key ref.Val) ref.Val {
 	if v, ok := d.Find(key); ok {
 		return v
