@@ -202,6 +202,9 @@ type reply struct {
 }
 
 func (r *reply) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
 	if r.left == 0 {
 		// One byte more tells the end from an excess.
 		var one [1]byte

@@ -139,6 +139,7 @@ func TestConnectFailures(t *testing.T) {
 
 // TestHostileReplies: whatever answers, a call ends, within bounds, as a failure and not as a panic.
 func TestHostileReplies(t *testing.T) {
+	t.Parallel()
 	replies := map[string]func() *http.Response{
 		"not JSON":             func() *http.Response { return reply200(200, "<html>hello</html>") },
 		"other JSON":           func() *http.Response { return reply200(200, `{"a":[1,2,{"b":null}]}`) },
@@ -163,6 +164,7 @@ func TestHostileReplies(t *testing.T) {
 	}
 	for name, reply := range replies {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for _, hostile := range all {
 				s := healthy()
 				s.answer["GET /containers/json"] = fixed(200, `[{"Id":"c1","Names":["/linux-01j8z3"],"State":"exited","Labels":{"latent-engine.io/instance":"`+stubInstance+`"}}]`)

@@ -142,7 +142,9 @@ func TestFailures(t *testing.T) {
 				}
 				return f
 			}
-			host := func(k string, v field.Value) field.Object { return with(field.Object{"hostconfig": field.Object{k: v}}) }
+			host := func(k string, v field.Value) field.Object {
+				return with(field.Object{"hostconfig": field.Object{k: v}})
+			}
 			// Without docker's init, which would start, and fail by itself.
 			bare := func(entrypoint field.String) field.Object {
 				return with(field.Object{"entrypoint": entrypoint, "hostconfig": field.Object{"init": field.Bool(false)}})

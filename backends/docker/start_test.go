@@ -17,7 +17,7 @@ import (
 	"github.com/latent-engine/latent-engine/engine/spec"
 )
 
-// TestStartCalls counts: one ping for a connection, and for a start what doc.go of the package says, in that order.
+// TestStartCalls counts: one ping for a connection, and for a start what the comment of Start says, in that order.
 func TestStartCalls(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -64,6 +64,9 @@ func (t *tree) syntax(err error) {
 	case len(s.open) > 0 && unclosed(t.f.src, s) >= 0:
 		i := unclosed(t.f.src, s)
 		at(i, i+1, quoteHint(t.f.src, i), "this "+quoteAt(t.f.src, i)+" is not closed")
+	case (has("find expected ',' or") || has("node content")) && questioned(t.f.src[:read]) >= 0:
+		i := questioned(t.f.src[:read])
+		at(i, i+1, `quote it: "string?"`, `inside [ ] and { }, a text with a "?" at its end must be quoted`)
 	case has("find expected ',' or") && s.comma >= 0:
 		at(s.comma, s.comma+max(1, len(word(t.f.src[s.comma:]))), quoteHint(t.f.src, s.comma), `a "," is missing before this`)
 	case has("find expected ',' or"), has("node content"):
@@ -451,4 +454,30 @@ func blockEnd(src string, i, indent int) int {
 		i += len(text)
 	}
 	return len(src)
+}
+
+// questioned is the last "?" at the end of a plain text inside [ ] or { }, on a line without quotes before it; -1 where there
+// is none. The library takes it for the sign of a key.
+func questioned(src string) int {
+	// Only the nearest few are looked at: a line may be as long as the file.
+	for i, tries := len(src)-2, 0; i > 0 && tries < 100; i-- {
+		if src[i] != '?' || !strings.ContainsRune(",}]", next(src[i+1:])) {
+			continue
+		}
+		tries++
+		before := src[strings.LastIndexByte(src[:i], '\n')+1 : i]
+		if strings.ContainsAny(before, "[{") && !strings.ContainsAny(before, "\"'#") && !strings.HasSuffix(before, " ") {
+			return i
+		}
+	}
+	return -1
+}
+
+// next is the first character of s that is no blank, a line break where there is none.
+func next(s string) rune {
+	s = strings.TrimLeft(s[:min(len(s), 100)], " ")
+	if s == "" {
+		return '\n'
+	}
+	return rune(s[0])
 }

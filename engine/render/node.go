@@ -27,6 +27,10 @@ type evaluation struct {
 	diags    diag.List
 	// stop is set by what makes it useless to go on: a spent budget, the context's end.
 	stop error
+	// broken are the variables whose evaluation failed, skipped how many expressions read one of them: what follows from a
+	// problem that was told is not told again.
+	broken  map[string]bool
+	skipped int
 	// costs by site, filled only where someone wants to know.
 	costs map[*site]siteCost
 }
@@ -50,9 +54,30 @@ func (s *site) span(from, to int) diag.Span { return s.at.Span(from, to) }
 // whole is where the expression's first line stands.
 func (s *site) whole() diag.Span { return s.at.Span(0, len([]rune(s.source))) }
 
+// readsBroken reports whether the expression reads a variable that has no value because its evaluation failed.
+func (s *site) readsBroken(broken map[string]bool) bool {
+	for _, r := range s.program.Reads() {
+		keys, err := field.SplitPath(r)
+		if err != nil || len(keys) == 0 || keys[0] != "vars" {
+			continue
+		}
+		if len(keys) == 1 {
+			return true
+		}
+		if name, ok := keys[1].(string); ok && broken[name] {
+			return true
+		}
+	}
+	return false
+}
+
 // run evaluates the site's program.
 func (s *site) run(e *evaluation) (field.Value, bool) {
 	if e.stop != nil {
+		return nil, false
+	}
+	if e.broken != nil && s.readsBroken(e.broken) {
+		e.skipped++
 		return nil, false
 	}
 	e.budget.Begin()

@@ -202,8 +202,15 @@ func (t *Template) render(ctx context.Context, b *config.Build, o RenderOptions)
 				done = map[*variable]bool{}
 			}
 			done[v] = true
+			before := len(e.diags) + e.skipped
 			if value := v.node.eval(e); value != nil {
 				vars[v.name] = value
+			}
+			if len(e.diags)+e.skipped > before {
+				if e.broken == nil {
+					e.broken = map[string]bool{}
+				}
+				e.broken[v.name] = true
 			}
 		}
 	}
