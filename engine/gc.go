@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/latent-engine/latent-engine/backends"
 )
@@ -28,7 +29,32 @@ type GCReport struct {
 // that died in the middle, what a stop left, what has expired, what the journal does not know. A start that a live process
 // stands behind, a started instance and another engine id's objects are never touched. What could not be
 // removed is in the error, beside the rest.
+//
+// A backend can still be at work on the last call of a process that died, an image build above all. So where something was
+// removed GC looks again after a moment, until it finds nothing.
 func (e *Engine) GC(ctx context.Context, dryRun bool) (GCReport, error) {
+	report, err := e.collect(ctx, dryRun)
+	for found := len(report.Removed); err == nil && found > 0 && !dryRun; {
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return report, ctx.Err()
+		}
+		var more GCReport
+		more, err = e.collect(ctx, dryRun)
+		found = len(more.Removed)
+		report.Removed = append(report.Removed, more.Removed...)
+		report.Cleared = append(report.Cleared, more.Cleared...)
+	}
+	return report, err
+}
+
+// settle is how long GC waits before it looks again. The classic builder needs some tenths of a second to notice that its
+// client is gone.
+const settle = time.Second
+
+// collect is one look at everything.
+func (e *Engine) collect(ctx context.Context, dryRun bool) (GCReport, error) {
 	report := GCReport{Removed: []Removal{}, Cleared: []string{}}
 	var errs []error
 	now := e.options.Now()

@@ -119,7 +119,7 @@ func (s *Store) locked(f func() error) error {
 	if err := s.lock.Lock(); err != nil {
 		return fmt.Errorf("cannot lock the journal: %w", err)
 	}
-	defer s.lock.Unlock() //nolint:errcheck // closing the descriptor is all that could fail, and Close reports it
+	defer s.lock.Unlock()
 	if err := s.catchUp(); err != nil {
 		return err
 	}

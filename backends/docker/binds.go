@@ -78,7 +78,7 @@ func parseBind(s string) (bind, error) {
 
 // splitBind splits at the colons that are no part of a Windows drive.
 func splitBind(s string) []string {
-	var parts []string
+	parts := make([]string, 0, 3)
 	for start, i := 0, 0; ; i++ {
 		switch {
 		case i == len(s):

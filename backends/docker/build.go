@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -218,9 +219,7 @@ func (w *building) query() (url.Values, error) {
 		q.Set("buildargs", string(text))
 	}
 	labels := field.Object{labelBuild: field.String("")}
-	for k, v := range planObject(b, "labels") {
-		labels[k] = v
-	}
+	maps.Copy(labels, planObject(b, "labels"))
 	text, err := spec.Encode(labels, w.fill.fill)
 	if err != nil {
 		return nil, configFailure("labels", "cannot build image %s: %v", w.tag, err)
@@ -290,9 +289,9 @@ func (w *building) follow(ctx context.Context, q url.Values, header http.Header,
 	for {
 		var m streamMessage
 		switch err := stream.next(&m); {
-		case err == io.EOF && id == "":
+		case errors.Is(err, io.EOF) && id == "":
 			return &streamError{message: "the builder ended without an image"}
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return &callError{what: what, err: err}

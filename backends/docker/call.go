@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -152,9 +153,7 @@ func (b *backend) request(ctx context.Context, c call) (*http.Request, error) {
 	if b.dummy != "" {
 		req.Host = b.dummy
 	}
-	for k, v := range c.header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, c.header)
 	return req, nil
 }
 

@@ -507,7 +507,7 @@ type tarReader struct {
 
 func (t tarReader) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = badContext("cannot read the context %q: %v", t.name, err)
 	}
 	return n, err

@@ -182,10 +182,12 @@ func TestOptions(t *testing.T) {
 		{"volumes before binds", `"volumes": ["/a:/b:ro,z"], "hostconfig": {"binds": ["c1:/d"]}`, `{"create": {"HostConfig": {"Binds": ["/a:/b:ro,z", "c1:/d"]}}}`},
 		{"volumes on Windows", `"volumes": ["C:\\src:D:\\dst:ro"]`, `{"create": {"HostConfig": {"Binds": ["C:\\src:D:\\dst:ro"]}}}`},
 		{"networks", `"networks": ["front", "back"]`, `{"create": {"HostConfig": {"NetworkMode": "front"}, "NetworkingConfig": {"EndpointsConfig": {"front": {}}}}, "after": {"networks": [{"network": "back", "config": {}}]}}`},
-		{"networks with settings", `"networks": {"b": {"ipv4_address": "10.0.0.5", "aliases": ["x"]}, "a": null, "c": {"driver_opts": {"k": 1}, "links": {"db": "db1"}, "mac_address": "02-42-AC-11-00-02", "gw_priority": 3, "ipv6_address": "FD00::5", "link_local_ips": ["169.254.1.1"]}}`,
+		{
+			"networks with settings", `"networks": {"b": {"ipv4_address": "10.0.0.5", "aliases": ["x"]}, "a": null, "c": {"driver_opts": {"k": 1}, "links": {"db": "db1"}, "mac_address": "02-42-AC-11-00-02", "gw_priority": 3, "ipv6_address": "FD00::5", "link_local_ips": ["169.254.1.1"]}}`,
 			`{"create": {"HostConfig": {"NetworkMode": "a"}, "NetworkingConfig": {"EndpointsConfig": {"a": {}}}}, "after": {"networks": [
 			  {"network": "b", "config": {"Aliases": ["x"], "IPAMConfig": {"IPv4Address": "10.0.0.5"}}},
-			  {"network": "c", "config": {"DriverOpts": {"k": "1"}, "Links": ["db:db1"], "MacAddress": "02:42:ac:11:00:02", "GwPriority": 3, "IPAMConfig": {"IPv6Address": "fd00::5", "LinkLocalIPs": ["169.254.1.1"]}}}]}}`},
+			  {"network": "c", "config": {"DriverOpts": {"k": "1"}, "Links": ["db:db1"], "MacAddress": "02:42:ac:11:00:02", "GwPriority": 3, "IPAMConfig": {"IPv6Address": "fd00::5", "LinkLocalIPs": ["169.254.1.1"]}}}]}}`,
+		},
 		{"the network_mode comes first", `"networks": ["a", "b"], "hostconfig": {"network_mode": "b"}`, `{"create": {"HostConfig": {"NetworkMode": "b"}, "NetworkingConfig": {"EndpointsConfig": {"b": {}}}}, "after": {"networks": [{"network": "a", "config": {}}]}}`},
 		{"another network_mode comes first too", `"networks": ["a"], "hostconfig": {"network_mode": "bridge"}`, `{"create": {"HostConfig": {"NetworkMode": "bridge"}, "NetworkingConfig": {"EndpointsConfig": {"bridge": {}}}}, "after": {"networks": [{"network": "a", "config": {}}]}}`},
 	} {
@@ -243,8 +245,10 @@ func TestHostConfig(t *testing.T) {
 		{"io_maximum_bandwidth", `"1m"`, `1048576`},
 		{"binds", `["/a:/b", "v1:/c:rw", "/anon"]`, `["/a:/b", "v1:/c:rw", "/anon"]`},
 		{"binds", `{"/a": {"bind": "/b", "mode": "ro"}, "/c": {"bind": "/d", "ro": true}, "/e": {"bind": "/f"}, "v1": "/g"}`, `["/a:/b:ro", "/c:/d:ro", "/e:/f", "v1:/g"]`},
-		{"mounts", `[{"type": "bind", "source": "/a/../b", "target": "/c/", "read_only": true, "bind_options": {"propagation": "rslave"}}, {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"size": "1m", "mode": 511}}, {"type": "volume", "target": "/v", "volume_options": {"no_copy": true, "driver_config": {"name": "local", "options": {"o": "bind"}}, "labels": {"a": "b"}, "subpath": "x/y"}}, {"type": "image", "source": "alpine", "target": "/i"}]`,
-			`[{"Type": "bind", "Source": "/b", "Target": "/c", "ReadOnly": true, "BindOptions": {"Propagation": "rslave"}}, {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1048576, "Mode": 511}}, {"Type": "volume", "Target": "/v", "VolumeOptions": {"NoCopy": true, "DriverConfig": {"Name": "local", "Options": {"o": "bind"}}, "Labels": {"a": "b"}, "Subpath": "x/y"}}, {"Type": "image", "Source": "alpine", "Target": "/i"}]`},
+		{
+			"mounts", `[{"type": "bind", "source": "/a/../b", "target": "/c/", "read_only": true, "bind_options": {"propagation": "rslave"}}, {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"size": "1m", "mode": 511}}, {"type": "volume", "target": "/v", "volume_options": {"no_copy": true, "driver_config": {"name": "local", "options": {"o": "bind"}}, "labels": {"a": "b"}, "subpath": "x/y"}}, {"type": "image", "source": "alpine", "target": "/i"}]`,
+			`[{"Type": "bind", "Source": "/b", "Target": "/c", "ReadOnly": true, "BindOptions": {"Propagation": "rslave"}}, {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1048576, "Mode": 511}}, {"Type": "volume", "Target": "/v", "VolumeOptions": {"NoCopy": true, "DriverConfig": {"Name": "local", "Options": {"o": "bind"}}, "Labels": {"a": "b"}, "Subpath": "x/y"}}, {"Type": "image", "Source": "alpine", "Target": "/i"}]`,
+		},
 		{"tmpfs", `{"/tmp": "size=1m", "/run/": null}`, `{"/tmp": "size=1m", "/run": ""}`},
 		{"tmpfs", `["/tmp:size=1m,mode=1777", "/run"]`, `{"/tmp": "size=1m,mode=1777", "/run": ""}`},
 		{"volumes_from", `"a, b:ro"`, `["a", "b:ro"]`},
@@ -444,8 +448,10 @@ func TestImageAndBuild(t *testing.T) {
 		{"a Dockerfile and an image", "", `{"dockerfile": "FROM x", "image": "ci/w"}`, `{"build": {"dockerfile": "FROM x", "tag": "ci/w:latest", "when": "absent"}, "image": "ci/w:latest"}`},
 		{"a tenant's", "web", `{"dockerfile": "FROM x", "image": "ci/w"}`, `{"build": {"dockerfile": "FROM x", "tag": "latent-engine.local/web/ci/w:latest", "when": "absent"}, "image": "latent-engine.local/web/ci/w:latest"}`},
 		{"a tenant's with a port", "web", `{"dockerfile": "FROM x", "image": "r:5000/w:2"}`, `{"build": {"dockerfile": "FROM x", "tag": "latent-engine.local/web/r-5000--1770c6ef5b726e0f/w:2", "when": "absent"}, "image": "latent-engine.local/web/r-5000--1770c6ef5b726e0f/w:2"}`},
-		{"Buildbot's custom_context", "", `{"dockerfile": "ctx.tar.gz", "custom_context": true, "encoding": "bzip", "buildargs": {"A": 1, "B": {"$secret": "b"}}, "target": "t", "alwaysPull": true, "platform": "linux/arm64"}`,
-			`{"build": {"context": "ctx.tar.gz", "encoding": "bzip2", "buildargs": {"A": "1", "B": "***"}, "target": "t", "pull": true, "platform": "linux/arm64", "temporary": true, "when": "always"}}`},
+		{
+			"Buildbot's custom_context", "", `{"dockerfile": "ctx.tar.gz", "custom_context": true, "encoding": "bzip", "buildargs": {"A": 1, "B": {"$secret": "b"}}, "target": "t", "alwaysPull": true, "platform": "linux/arm64"}`,
+			`{"build": {"context": "ctx.tar.gz", "encoding": "bzip2", "buildargs": {"A": "1", "B": "***"}, "target": "t", "pull": true, "platform": "linux/arm64", "temporary": true, "when": "always"}}`,
+		},
 		{"a folder", "", `{"custom_context": "./docker/"}`, `{"build": {"context": "docker", "encoding": "gzip", "temporary": true, "when": "always"}}`},
 		{"a folder and a Dockerfile", "", `{"custom_context": "d", "dockerfile": "FROM x"}`, `{"build": {"context": "d", "dockerfile": "FROM x", "encoding": "gzip", "temporary": true, "when": "always"}}`},
 		{"custom_context: false", "", `{"custom_context": false, "image": "a"}`, `{"pull": {"image": "a:latest", "policy": "missing"}, "image": "a:latest"}`},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -46,9 +47,7 @@ func newRig(t *testing.T, e *testenv.Engine, more field.Object) *rig {
 	t.Helper()
 	r := &rig{t: t, e: e, engine: "e-" + strings.ToLower(ulid.Make().String()), root: t.TempDir(), calls: &backendtest.Recorder{}, secrets: backendtest.NewSecrets()}
 	r.fields = settings(e)
-	for k, v := range more {
-		r.fields[k] = v
-	}
+	maps.Copy(r.fields, more)
 	r.backend = r.connect()
 	t.Cleanup(func() {
 		objects, err := r.backend.List(context.Background())
@@ -137,9 +136,7 @@ func TestFailures(t *testing.T) {
 			image := func(ref string) field.Object { return field.Object{"image": field.String(ref)} }
 			with := func(more field.Object) field.Object {
 				f := image(workerImage)
-				for k, v := range more {
-					f[k] = v
-				}
+				maps.Copy(f, more)
 				return f
 			}
 			host := func(k string, v field.Value) field.Object {

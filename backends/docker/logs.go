@@ -91,7 +91,7 @@ func (d *demux) Read(p []byte) (int, error) {
 		p = p[:d.left]
 	}
 	n, err := d.r.Read(p)
-	d.left -= uint32(n) //nolint:gosec // n <= left
+	d.left -= uint32(n)
 	return n, err
 }
 

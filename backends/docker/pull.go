@@ -257,7 +257,7 @@ func (b *backend) pullOnce(ctx context.Context, named reference.Named, key pullK
 	for {
 		var m streamMessage
 		switch err := stream.next(&m); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return &callError{what: "pull " + key.ref, err: err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -204,9 +205,7 @@ func (s *start) create(ctx context.Context) (id string, adopted bool, err error)
 		return "", false, &callError{what: "create container " + s.bound.ObjectName, err: err}
 	}
 	object := make(field.Object, len(s.bound.Create))
-	for k, v := range s.bound.Create {
-		object[k] = v
-	}
+	maps.Copy(object, s.bound.Create)
 	q := url.Values{"name": {planString(object, "name")}}
 	if p := planString(object, "platform"); p != "" {
 		q.Set("platform", p)

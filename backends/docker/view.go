@@ -171,8 +171,12 @@ func (v *view) host(h *container.HostConfig) error {
 	}
 	v.network(string(h.NetworkMode))
 	for _, ns := range [...]struct{ name, mode string }{
-		{"pid", string(h.PidMode)}, {"ipc", string(h.IpcMode)}, {"uts", string(h.UTSMode)},
-		{"user", string(h.UsernsMode)}, {"cgroup", string(h.CgroupnsMode)}, {"cgroup", string(h.Cgroup)},
+		{"pid", string(h.PidMode)},
+		{"ipc", string(h.IpcMode)},
+		{"uts", string(h.UTSMode)},
+		{"user", string(h.UsernsMode)},
+		{"cgroup", string(h.CgroupnsMode)},
+		{"cgroup", string(h.Cgroup)},
 	} {
 		if ns.mode == "host" || strings.HasPrefix(ns.mode, "container:") {
 			v.namespace(ns.name)

@@ -37,7 +37,10 @@ func TestView(t *testing.T) {
 	want := spec.View{
 		Name: "x", Images: []string{"docker.io/library/alpine:latest", "docker.io/evil/x:latest"}, Privileged: true, Labels: map[string]string{"a": "b"},
 		Env: []spec.EnvVar{
-			{Name: "A", Value: field.String("1")}, {Name: "B"}, {Name: "A", Value: field.String("2=3")}, {Name: "", Value: field.String("x")},
+			{Name: "A", Value: field.String("1")},
+			{Name: "B"},
+			{Name: "A", Value: field.String("2=3")},
+			{Name: "", Value: field.String("x")},
 			{Name: "S", Value: field.Text{{Text: "u:"}, {Secret: field.SecretRef{Name: "tok"}}, {Text: "@"}}},
 		},
 		HostMounts: []string{"/etc", `C:\s`, "/run", "/root"}, HostNamespaces: []string{"network", "pid", "ipc", "uts", "user", "cgroup"},

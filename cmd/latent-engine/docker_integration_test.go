@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -108,7 +109,11 @@ func (w *terminal) begin(args ...string) *process {
 		w.Fatal(err)
 	}
 	p := &process{terminal: w, stdout: &locked{}, stderr: &locked{}, done: make(chan struct{})}
-	p.cmd = exec.CommandContext(w.Context(), self)
+	ctx := w.Context()
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx) // a cleanup: the test's context has ended
+	}
+	p.cmd = exec.CommandContext(ctx, self)
 	p.cmd.Args = append([]string{"latent-engine"}, args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = w.dir, p.stdout, p.stderr
 	p.cmd.Env = append(os.Environ(), "LATENT_ENGINE_STATE="+filepath.Join(w.dir, "state"), "HOME="+w.dir)

@@ -281,10 +281,16 @@ func TestPatternIsAnchored(t *testing.T) {
 		v    field.Value
 		ok   bool
 	}{
-		{"p", field.String("ci"), true}, {"p", field.String("tenant-a"), true}, {"p", field.String("evil-tenant-a-x"), false},
-		{"p", field.String("ci\n"), false}, {"p", field.String("cix"), false}, {"p", field.Int(1), false},
-		{"e", field.String("b"), true}, {"e", field.String("c"), false},
-		{"l", field.List{field.Int(1)}, true}, {"l", field.List{field.Int(1), field.Int(1), field.Int(1)}, false},
+		{"p", field.String("ci"), true},
+		{"p", field.String("tenant-a"), true},
+		{"p", field.String("evil-tenant-a-x"), false},
+		{"p", field.String("ci\n"), false},
+		{"p", field.String("cix"), false},
+		{"p", field.Int(1), false},
+		{"e", field.String("b"), true},
+		{"e", field.String("c"), false},
+		{"l", field.List{field.Int(1)}, true},
+		{"l", field.List{field.Int(1), field.Int(1), field.Int(1)}, false},
 	} {
 		if _, problems := props[c.prop].Type.Coerce(c.v); (len(problems) == 0) != c.ok {
 			t.Errorf("%s: %v: %v", c.prop, c.v, problems)

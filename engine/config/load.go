@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -90,9 +91,7 @@ func (l *loader) read(src Source) *Node {
 	if l.twins == nil {
 		l.twins = t.twins
 	} else {
-		for n, d := range t.twins {
-			l.twins[n] = d
-		}
+		maps.Copy(l.twins, t.twins)
 	}
 	return root
 }

@@ -244,8 +244,8 @@ func (l *loader) chain(d *draft) {
 		at = base
 	}
 	// The last one of way is done or has no base; the others follow from it.
-	for i := len(way) - 1; i >= 0; i-- {
-		o := way[i]
+	for i, o := range slices.Backward(way) {
+
 		if o.state == 2 {
 			continue
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -272,9 +273,9 @@ func (s *scouted) inside(off int) bool {
 
 // last is where the last token that begins with c starts.
 func (s *scouted) last(c byte) int {
-	for i := len(s.starts) - 1; i >= 0; i-- {
-		if s.src[s.starts[i]] == c {
-			return s.starts[i]
+	for _, v := range slices.Backward(s.starts) {
+		if s.src[v] == c {
+			return v
 		}
 	}
 	return s.token

@@ -19,10 +19,7 @@ func (t Text) At(offset int) Pos {
 	if len(t.Runs) == 0 {
 		return Pos{File: t.File}
 	}
-	i := sort.Search(len(t.Runs), func(i int) bool { return t.Runs[i].Offset > offset }) - 1
-	if i < 0 {
-		i = 0
-	}
+	i := max(sort.Search(len(t.Runs), func(i int) bool { return t.Runs[i].Offset > offset })-1, 0)
 	r := t.Runs[i]
 	return Pos{File: t.File, Line: r.Line, Column: r.Column + max(0, offset-r.Offset)}
 }

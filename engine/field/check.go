@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/latent-engine/latent-engine/engine/diag"
 )
@@ -145,7 +146,12 @@ func (c *coercer) text(t *Type, v Value, path string) Value {
 	if t.MaxLen > 0 && len(s) > t.MaxLen {
 		c.add(path, "", "the string has %d bytes; at most %d are allowed", len(s), t.MaxLen)
 	}
-	c.bounds(t, int64(len([]rune(s))), path, "characters")
+	if t.Min != nil || t.Max != nil {
+		c.bounds(t, int64(utf8.RuneCountInString(string(s))), path, "characters")
+	}
+	if ok {
+		return v // the same, already in an interface
+	}
 	return s
 }
 
@@ -162,8 +168,9 @@ func (c *coercer) number(t *Type, v Value, path string) Value {
 		}
 		return c.misfit(t, v, path)
 	}
+	given := v
 	n, err := integer(t, v)
-	if err == errMisfit {
+	if errors.Is(err, errMisfit) {
 		return c.misfit(t, v, path)
 	}
 	if err != nil {
@@ -175,6 +182,9 @@ func (c *coercer) number(t *Type, v Value, path string) Value {
 	}
 	if t.Max != nil && n > *t.Max {
 		c.add(path, "", "%s is more than the maximum %s", show(t, v, n), amount(t, *t.Max))
+	}
+	if v, ok := v.(Int); ok && int64(v) == n {
+		return given
 	}
 	return Int(n)
 }
@@ -445,7 +455,7 @@ func integer(t *Type, v Value) (int64, error) {
 
 // ParseSize reads bytes as Docker writes them: "512m", "16g", "1.5g", "1024", "2gb", "2gib"; units are powers of 1024.
 func ParseSize(s string) (int64, error) {
-	bad := fmt.Errorf("%q is not a size such as \"512m\" or \"16g\"", clip(s))
+	bad := func() error { return fmt.Errorf("%q is not a size such as \"512m\" or \"16g\"", clip(s)) }
 	num := strings.TrimRight(strings.ToLower(s), "bkmgtpi")
 	unit := strings.ToLower(s[len(num):])
 	unit = strings.TrimSuffix(strings.TrimSuffix(unit, "b"), "i")
@@ -454,7 +464,7 @@ func ParseSize(s string) (int64, error) {
 		shift = 0
 	}
 	if len(unit) > 1 || shift < 0 || num == "" || strings.HasSuffix(strings.ToLower(s), "i") || strings.TrimSpace(num) != num {
-		return 0, bad
+		return 0, bad()
 	}
 	if n, err := strconv.ParseInt(num, 10, 64); err == nil {
 		if n > math.MaxInt64>>shift || n < math.MinInt64>>shift {
@@ -464,12 +474,12 @@ func ParseSize(s string) (int64, error) {
 	}
 	for _, r := range num {
 		if (r < '0' || r > '9') && r != '.' && r != '-' {
-			return 0, bad
+			return 0, bad()
 		}
 	}
 	f, err := strconv.ParseFloat(num, 64)
 	if err != nil {
-		return 0, bad
+		return 0, bad()
 	}
 	if f *= float64(int64(1) << shift); math.Abs(f) >= math.MaxInt64/2 {
 		return 0, fmt.Errorf("%q is more than can be counted", clip(s))

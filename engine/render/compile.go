@@ -198,6 +198,7 @@ func (c *compiler) worker(w *config.Worker) *Template {
 	for _, name := range sortedKeys(kinds) {
 		t.plans[name] = c.fields(w, t, kinds[name], kinds)
 	}
+	t.reads.add(c.sites)
 	return t
 }
 
@@ -544,7 +545,7 @@ func (c *compiler) compileExpression(t *tree, want *field.Type) node {
 }
 
 func (c *compiler) compileText(t *tree, want *field.Type) node {
-	out := text{want: want, path: t.path, span: t.node.Span}
+	out := &text{want: want, path: t.path, span: t.node.Span}
 	secret, whole := false, true
 	for _, s := range t.node.Segments {
 		if !s.Expr {
@@ -613,7 +614,7 @@ func (c *compiler) compileList(t *tree, want *field.Type) node {
 		c.report(diag.Diagnostic{Span: t.node.Span, Path: t.path, Message: "a list cannot fill " + to.String()})
 		return fixed{}
 	}
-	out := list{want: want, path: t.path, span: t.node.Span, whole: whole}
+	out := &list{want: want, path: t.path, span: t.node.Span, whole: whole}
 	static := make(field.List, 0, len(t.node.Items))
 	before := len(c.diags)
 	for i, item := range t.node.Items {
@@ -643,7 +644,7 @@ func (c *compiler) compileMap(t *tree, want *field.Type) node {
 		c.report(diag.Diagnostic{Span: t.node.Span, Path: t.path, Message: "a map cannot fill " + to.String()})
 		return fixed{}
 	}
-	out := object{fixed: field.Object{}, want: want, path: t.path, span: t.node.Span}
+	out := &object{fixed: field.Object{}, want: want, path: t.path, span: t.node.Span}
 	before := len(c.diags)
 	for _, k := range t.keys {
 		elem := (*field.Type)(nil)
@@ -689,16 +690,16 @@ func staticType(n node) *field.Type {
 		return valueType(n.value)
 	case expression:
 		return n.site.program.Type()
-	case text:
+	case *text:
 		for _, p := range n.parts {
 			if p.site != nil && p.site.program.Type().Kind == field.SecretKind {
 				return field.Of(field.SecretKind)
 			}
 		}
 		return field.Of(field.StringKind)
-	case list:
+	case *list:
 		return listType(n.items, staticType)
-	case object:
+	case *object:
 		var rows []field.Field
 		for _, k := range sortedKeys(n.fixed) {
 			rows = append(rows, field.Field{Name: k, Type: valueType(n.fixed[k])})

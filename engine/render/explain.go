@@ -272,7 +272,7 @@ func (s *Spec) evaluated(n *config.Node) []Evaluated {
 
 func (s *Spec) reads(p renderers.Program) []Read {
 	var out []Read
-	build, src, worker := buildValues(s.build, s.template.Worker)
+	bound := roots{true, true, true}.bindings(s.props, s.vars, s.build, s.template.Worker)
 	for _, path := range p.Reads() {
 		r := Read{Path: path, From: "build document"}
 		keys, _ := field.SplitPath(path)
@@ -288,7 +288,7 @@ func (s *Spec) reads(p renderers.Program) []Read {
 			r.From = "vars"
 			r.Value = valueAt(field.Object{"vars": s.vars}, path)
 		default:
-			r.Value = valueAt(field.Object{"build": build, "src": src, "worker": worker}, path)
+			r.Value = valueAt(field.Object{"build": bound["build"], "src": bound["src"], "worker": bound["worker"]}, path)
 			if root == "worker" {
 				r.From = "definition"
 			}

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/latent-engine/latent-engine/engine/config"
@@ -94,9 +95,7 @@ func merge(under, over *tree) *tree {
 		return under
 	case under.isMap() && over.isMap():
 		out := &tree{path: over.path, node: over.node, keys: append([]string{}, under.keys...), values: make(map[string]*tree, len(under.values)+len(over.values)), shadows: over.shadows}
-		for k, v := range under.values {
-			out.values[k] = v
-		}
+		maps.Copy(out.values, under.values)
 		for _, k := range over.keys {
 			if _, both := out.values[k]; !both {
 				out.keys = append(out.keys, k)

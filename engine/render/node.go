@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,8 @@ type evaluation struct {
 	skipped int
 	// costs by site, filled only where someone wants to know.
 	costs map[*site]siteCost
+	// buf is where texts are put together.
+	buf []byte
 }
 
 type siteCost struct {
@@ -123,21 +126,28 @@ func (n expression) eval(e *evaluation) field.Value {
 	if !ok {
 		return nil
 	}
-	return e.coerce(n.want, v, n.site.path, n.site.whole)
+	return e.coerce(n.want, v, n.site.path, n.site, nil)
 }
 
-func (e *evaluation) coerce(t *field.Type, v field.Value, path string, at func() diag.Span) field.Value {
+// coerce holds a value against its field. Problems stand at the whole of the site, or else at the span.
+func (e *evaluation) coerce(t *field.Type, v field.Value, path string, at *site, span *diag.Span) field.Value {
 	if t == nil || v == nil {
 		return v
 	}
 	out, problems := t.Coerce(v)
+	if problems == nil {
+		return out
+	}
+	var where diag.Span
+	if at != nil {
+		where = at.whole()
+	} else {
+		where = *span
+	}
 	for _, p := range problems {
-		e.diags.Add(diag.Diagnostic{Span: at(), Path: path + joinRelative(p.Path), Message: p.Message, Hint: p.Hint})
+		e.diags.Add(diag.Diagnostic{Span: where, Path: path + joinRelative(p.Path), Message: p.Message, Hint: p.Hint})
 	}
-	if problems != nil {
-		return nil
-	}
-	return out
+	return nil
 }
 
 // joinRelative is a relative path as it follows another one.
@@ -161,12 +171,13 @@ type part struct {
 	site    *site // nil for literal characters
 }
 
-func (n text) eval(e *evaluation) field.Value {
-	var b strings.Builder
+func (n *text) eval(e *evaluation) field.Value {
+	b := e.buf[:0]
+	defer func() { e.buf = b }()
 	var segments field.Text // set as soon as there is a secret
 	for _, p := range n.parts {
 		if p.site == nil {
-			b.WriteString(p.literal)
+			b = append(b, p.literal...)
 			continue
 		}
 		v, ok := p.site.run(e)
@@ -175,17 +186,17 @@ func (n text) eval(e *evaluation) field.Value {
 		}
 		switch v := v.(type) {
 		case field.String:
-			b.WriteString(string(v))
+			b = append(b, v...)
 		case field.Int:
-			b.WriteString(strconv.FormatInt(int64(v), 10))
+			b = strconv.AppendInt(b, int64(v), 10)
 		case field.Float:
-			b.WriteString(strconv.FormatFloat(float64(v), 'g', -1, 64))
+			b = strconv.AppendFloat(b, float64(v), 'g', -1, 64)
 		case field.Bool:
-			b.WriteString(strconv.FormatBool(bool(v)))
+			b = strconv.AppendBool(b, bool(v))
 		case field.Text:
-			if b.Len() > 0 {
-				segments = append(segments, field.Segment{Text: b.String()})
-				b.Reset()
+			if len(b) > 0 {
+				segments = append(segments, field.Segment{Text: string(b)})
+				b = b[:0]
 			}
 			segments = append(segments, v...)
 		case nil:
@@ -195,19 +206,19 @@ func (n text) eval(e *evaluation) field.Value {
 			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.path, Message: field.KindName(v) + " cannot be put into a text", Hint: "join(…) or str(…) makes a text of it"})
 			return nil
 		}
-		if int64(b.Len()) > e.budget.Limits.ResultBytes {
+		if int64(len(b)) > e.budget.Limits.ResultBytes {
 			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.path, Message: fmt.Sprintf("the text has more than %s bytes", renderers.Thousands(e.budget.Limits.ResultBytes))})
 			return nil
 		}
 	}
-	var v field.Value = field.String(b.String())
-	if segments != nil {
-		if b.Len() > 0 {
-			segments = append(segments, field.Segment{Text: b.String()})
-		}
-		v = segments
+	if segments == nil {
+		return e.coerce(n.want, field.String(b), n.path, nil, &n.span)
 	}
-	return e.coerce(n.want, v, n.path, func() diag.Span { return n.span })
+	var v field.Value = segments
+	if len(b) > 0 {
+		v = append(segments, field.Segment{Text: string(b)})
+	}
+	return e.coerce(n.want, v, n.path, nil, &n.span)
 }
 
 // list is a written-out list with something in it that is known only at render.
@@ -220,7 +231,7 @@ type list struct {
 	whole bool
 }
 
-func (n list) eval(e *evaluation) field.Value {
+func (n *list) eval(e *evaluation) field.Value {
 	out := make(field.List, 0, len(n.items))
 	for _, item := range n.items {
 		// optional.none() leaves an element out, as it leaves a key out.
@@ -229,7 +240,7 @@ func (n list) eval(e *evaluation) field.Value {
 		}
 	}
 	if n.whole {
-		return e.coerce(n.want, out, n.path, func() diag.Span { return n.span })
+		return e.coerce(n.want, out, n.path, nil, &n.span)
 	}
 	return out
 }
@@ -246,18 +257,16 @@ type object struct {
 	whole bool
 }
 
-func (n object) eval(e *evaluation) field.Value {
+func (n *object) eval(e *evaluation) field.Value {
 	out := make(field.Object, len(n.fixed)+len(n.keys))
-	for k, v := range n.fixed {
-		out[k] = v
-	}
+	maps.Copy(out, n.fixed)
 	for i, k := range n.keys {
 		if v := n.nodes[i].eval(e); v != nil {
 			out[k] = v
 		}
 	}
 	if n.whole {
-		return e.coerce(n.want, out, n.path, func() diag.Span { return n.span })
+		return e.coerce(n.want, out, n.path, nil, &n.span)
 	}
 	return out
 }

@@ -29,6 +29,7 @@ type Template struct {
 	varSites []*site
 	cel      renderers.Renderer
 	limits   renderers.Limits
+	reads    roots
 	shared   *shared
 }
 
@@ -158,13 +159,30 @@ func (t *Template) Render(ctx context.Context, b *config.Build, o RenderOptions)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	inner, cancel := context.WithTimeout(ctx, clockNet)
-	defer cancel()
-	s, err := t.render(inner, b, o)
-	if err != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+	s, err := t.render(ctx, b, o)
+	if err != nil && errors.Is(err, errClock) {
 		return nil, &InfraError{Worker: t.Worker.ID()}
 	}
 	return s, err
+}
+
+// clocked is a context that ends, for who asks it, when the safety net is reached. It has no timer: expressions ask it as
+// they spend.
+type clocked struct {
+	context.Context
+	end time.Time
+}
+
+var errClock = errors.New("the clock's safety net is reached")
+
+func (c clocked) Err() error {
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	if time.Now().After(c.end) {
+		return errClock
+	}
+	return nil
 }
 
 func newEvaluation(bindings renderers.Bindings, l renderers.Limits) *evaluation {
@@ -186,9 +204,8 @@ func (t *Template) render(ctx context.Context, b *config.Build, o RenderOptions)
 		panic("internal error: a worker without a backend was compiled")
 	}
 	vars := make(field.Object, len(t.vars.order))
-	build, src, worker := buildValues(b, w)
-	e := newEvaluation(t.cel.Bind(map[string]field.Object{"props": props, "build": build, "src": src, "worker": worker, "vars": vars}), t.limits)
-	e.ctx = ctx
+	e := newEvaluation(t.cel.Bind(t.reads.bindings(props, vars, b, w)), t.limits)
+	e.ctx = clocked{ctx, time.Now().Add(clockNet)}
 	if o.Provenance {
 		e.costs = map[*site]siteCost{}
 	}

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/latent-engine/latent-engine/engine/config"
 	"github.com/latent-engine/latent-engine/engine/field"
@@ -64,13 +65,47 @@ func (f fixedScope) scope(props, vars *field.Type) *renderers.Scope {
 	return &renderers.Scope{Secrets: true, Names: map[string]*field.Type{"props": props, "build": f.build, "src": f.src, "worker": f.worker, "vars": vars}}
 }
 
-// buildValues are the objects under the scope's names, but for props and vars.
-func buildValues(b *config.Build, w *config.Worker) (build, src, worker field.Object) {
-	build = field.Object{
+// roots are the scope's names that a worker's expressions read, but for props and vars. What nobody reads is not made.
+type roots struct{ build, src, worker bool }
+
+func (r *roots) add(sites []*site) {
+	for _, s := range sites {
+		if s.program == nil {
+			continue
+		}
+		for _, path := range s.program.Reads() {
+			r.build = r.build || strings.HasPrefix(path, "build")
+			r.src = r.src || strings.HasPrefix(path, "src")
+			r.worker = r.worker || strings.HasPrefix(path, "worker")
+		}
+	}
+}
+
+// bindings are the objects under the scope's names.
+func (r roots) bindings(props, vars field.Object, b *config.Build, w *config.Worker) map[string]field.Object {
+	out := make(map[string]field.Object, 5)
+	out["props"], out["vars"] = props, vars
+	if r.build {
+		out["build"] = buildValue(b)
+	}
+	if r.src {
+		out["src"] = srcValue(b)
+	}
+	if r.worker {
+		out["worker"] = workerValue(b, w)
+	}
+	return out
+}
+
+func buildValue(b *config.Build) field.Object {
+	return field.Object{
 		"id": field.Int(b.ID), "number": field.Int(b.Number), "builder": field.String(b.Builder), "reason": field.String(b.Reason),
 		"url": field.String(b.URL), "tags": stringList(b.Tags), "files": stringList(b.Files), "owners": stringList(b.Owners),
 	}
-	src = make(field.Object, len(b.SourceStamps))
+}
+
+func srcValue(b *config.Build) field.Object {
+	src := make(field.Object, len(b.SourceStamps))
 	for _, s := range b.SourceStamps {
 		o := field.Object{"codebase": field.String(s.Codebase), "repository": field.String(s.Repository), "project": field.String(s.Project)}
 		if s.Branch != nil {
@@ -81,12 +116,15 @@ func buildValues(b *config.Build, w *config.Worker) (build, src, worker field.Ob
 		}
 		src[s.Codebase] = o
 	}
+	return src
+}
+
+func workerValue(b *config.Build, w *config.Worker) field.Object {
 	info := make(field.Object, len(b.WorkerInfo))
 	for k, v := range b.WorkerInfo {
 		info[k] = field.String(v)
 	}
-	worker = field.Object{"name": field.String(w.WorkerName), "tenant": field.String(w.Tenant), "index": field.Int(w.Index), "info": info}
-	return build, src, worker
+	return field.Object{"name": field.String(w.WorkerName), "tenant": field.String(w.Tenant), "index": field.Int(w.Index), "info": info}
 }
 
 func stringList(in []string) field.List {

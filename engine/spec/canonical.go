@@ -3,7 +3,6 @@ package spec
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -22,9 +21,65 @@ func Digest(p Plan) string {
 
 // DigestSize is Digest, and the size in bytes of the JSON that it was made of.
 func DigestSize(p Plan) (string, int) {
-	canonical := AppendCanonical(make([]byte, 0, 1024), p.Object())
+	canonical := p.appendCanonical(make([]byte, 0, 1024))
 	sum := sha256.Sum256(canonical)
-	return "v1:" + hex.EncodeToString(sum[:]), len(canonical)
+	return string(hex.AppendEncode([]byte("v1:"), sum[:])), len(canonical)
+}
+
+// appendCanonical appends what AppendCanonical makes of p.Object, without making that object.
+func (p Plan) appendCanonical(b []byte) []byte {
+	start := len(b)
+	key := func(name string) {
+		b = append(append(append(b, ',', '"'), name...), '"', ':')
+	}
+	text := func(name, v string) {
+		if v != "" {
+			key(name)
+			b = AppendString(b, v)
+		}
+	}
+	part := func(name string, v field.Object) {
+		if len(v) > 0 {
+			key(name)
+			b = AppendCanonical(b, v)
+		}
+	}
+	part("after", p.After)
+	text("backend", p.Backend)
+	part("build", p.Build)
+	part("create", p.Create)
+	text("endpoint", p.Endpoint)
+	if m := p.Master; m != (Master{}) {
+		key("master")
+		from := len(b)
+		text("host", m.Host)
+		if m.Port != 0 {
+			key("port")
+			b = strconv.AppendInt(b, int64(m.Port), 10)
+		}
+		text("protocol", m.Protocol)
+		b[from] = '{' // in place of the first comma
+		b = append(b, '}')
+	}
+	if len(p.Objects) > 0 {
+		key("objects")
+		for i, o := range p.Objects {
+			b = append(b, "[,"[min(i, 1)])
+			b = AppendCanonical(b, o)
+		}
+		b = append(b, ']')
+	}
+	if p.Password != nil {
+		key("password")
+		b = AppendCanonical(b, p.passwordHole())
+	}
+	part("pull", p.Pull)
+	text("target", p.Target)
+	if len(b) == start {
+		return append(b, "{}"...)
+	}
+	b[start] = '{'
+	return append(b, '}')
 }
 
 // Object is the plan as one value, as digested and as `render --full` shows it under "spec". Parts that the plan does
@@ -120,7 +175,10 @@ func AppendCanonical(b []byte, v field.Value) []byte {
 		b = append(b, '{')
 		first := true
 		var buf [16]string
-		keys := slices.AppendSeq(buf[:0], maps.Keys(v))
+		keys := buf[:0]
+		for k := range v {
+			keys = append(keys, k)
+		}
 		slices.Sort(keys)
 		for _, k := range keys {
 			if v[k] == nil {

@@ -147,8 +147,15 @@ func TestParseMaster(t *testing.T) {
 		{in: "2001:db8::1", host: "2001:db8::1"},
 		{in: "fe80::1%eth0", host: "fe80::1%eth0"},
 		{in: "10.0.0.1:1", host: "10.0.0.1", port: 1},
-		{in: "", bad: true}, {in: "ci.corp:", bad: true}, {in: "ci.corp:0", bad: true}, {in: "ci.corp:65536", bad: true},
-		{in: "ci.corp:pb", bad: true}, {in: "a b", bad: true}, {in: "http://ci.corp", bad: true}, {in: "x:y:z", bad: true}, {in: ":9989", bad: true},
+		{in: "", bad: true},
+		{in: "ci.corp:", bad: true},
+		{in: "ci.corp:0", bad: true},
+		{in: "ci.corp:65536", bad: true},
+		{in: "ci.corp:pb", bad: true},
+		{in: "a b", bad: true},
+		{in: "http://ci.corp", bad: true},
+		{in: "x:y:z", bad: true},
+		{in: ":9989", bad: true},
 	} {
 		host, port, err := ParseMaster(c.in)
 		if c.bad != (err != nil) || host != c.host || port != c.port && !c.bad {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -257,7 +258,7 @@ func (e *Engine) watch() error {
 	const script = `read -r _; i=0
 while [ $i -lt 150 ] && [ -e "$1" ] && kill -0 "$(cat "$1")"; do i=$((i+1)); sleep 0.2; done
 grep -q "$3" "/proc/$2/cmdline" && kill "$2"`
-	watcher := exec.CommandContext(context.Background(), "/bin/sh", "-c", script, "watch", //nolint:gosec // constant script
+	watcher := exec.CommandContext(context.Background(), "/bin/sh", "-c", script, "watch",
 		e.file("docker.pid"), fmt.Sprint(e.containerd.cmd.Process.Pid), e.file("containerd.toml"))
 	watcher.SysProcAttr = onItsOwn()
 	// Never written to and never closed: it reads its end when this process has ended.
@@ -519,7 +520,7 @@ func (e *Engine) Docker(t testing.TB, args ...string) string {
 	if err != nil {
 		Missing(t, "the docker command", err)
 	}
-	cmd := exec.CommandContext(t.Context(), docker, args...) //nolint:gosec // a test's own arguments
+	cmd := exec.CommandContext(t.Context(), docker, args...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST="+e.Host(), "DOCKER_CONFIG="+t.TempDir(), "DOCKER_CONTEXT=", "DOCKER_TLS_VERIFY=")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -549,9 +550,7 @@ func (e *Engine) do(ctx context.Context, method, path string, header http.Header
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	response, err := e.client.Do(request)
 	if err != nil {
 		return nil, err

@@ -194,7 +194,7 @@ func workerBinary(ctx context.Context) ([]byte, error) {
 	if binary, err := os.ReadFile(path); err == nil {
 		return binary, nil
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil { //nolint:gosec // as install.sh makes it
+	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
 	}
 	work, err := os.MkdirTemp(cache, ".worker-")

@@ -28,7 +28,7 @@ func startProcess(attributes *syscall.SysProcAttr, logFile string, env []string,
 	defer log.Close()
 
 	// The process outlives the test that needed it first, so it has no test's context.
-	cmd := exec.CommandContext(context.Background(), path, args...) //nolint:gosec // programs that install.sh put in place
+	cmd := exec.CommandContext(context.Background(), path, args...)
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = attributes

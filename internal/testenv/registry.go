@@ -57,7 +57,7 @@ func WithAuth() RegistryOption {
 const (
 	registryUser     = "registry-user"
 	registryPassword = "registry-password"
-	registryHash     = "$2a$04$FuSTtCMJ3zAKhLhOzHJetOxkL9RxBw9gyGsPklzyp4oFP0LgIdcsW" //nolint:gosec // see above
+	registryHash     = "$2a$04$FuSTtCMJ3zAKhLhOzHJetOxkL9RxBw9gyGsPklzyp4oFP0LgIdcsW"
 )
 
 // NewRegistry starts an empty registry.
