@@ -86,6 +86,7 @@ func (k CallKind) Class() (Class, bool) {
 		return ClassInfra, true
 	case CallCanceled:
 		return ClassCancelled, true
+	case CallInternal:
 	}
 	return ClassUnknown, true
 }

@@ -69,8 +69,7 @@ func Open(set *render.Set, o Options) (*Engine, error) {
 	id := set.Definition.Engine.ID
 	if id == "" {
 		if id, err = store.EngineID(); err != nil {
-			store.Close()
-			return nil, err
+			return nil, errors.Join(err, store.Close())
 		}
 	}
 	return &Engine{set: set, options: o, store: store, id: id, secrets: newSecrets(set.Definition.Engine), conns: map[string]*connection{}}, nil

@@ -83,8 +83,7 @@ func OpenStore(dir string) (*Store, error) {
 	}
 	s := &Store{dir: dir, file: file, entries: map[string]Entry{}, lock: flock.New(filepath.Join(dir, "journal.lock"), flock.SetPermissions(0o600))}
 	if err := s.locked(func() error { return s.compact() }); err != nil {
-		file.Close()
-		return nil, err
+		return nil, errors.Join(err, file.Close())
 	}
 	return s, nil
 }
@@ -138,7 +137,9 @@ func (s *Store) catchUp() error {
 		if err != nil {
 			return fmt.Errorf("cannot open the journal: %w", err)
 		}
-		s.file.Close()
+		if err := s.file.Close(); err != nil {
+			return fmt.Errorf("cannot close the old journal: %w", err)
+		}
 		s.file, s.info, s.offset, s.entries = file, at, 0, map[string]Entry{}
 	}
 	if at.Size() == s.offset {

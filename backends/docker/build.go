@@ -255,7 +255,7 @@ func (w *building) send(ctx context.Context, source buildContext, to io.Writer) 
 	}
 	label := marks(w.engine, w.bound.Instance)
 	buffered := bufio.NewWriterSize(z, 64<<10)
-	sum, _, err := source.write(ctx, buffered, func(text []byte) []byte {
+	sum, err := source.write(ctx, buffered, func(text []byte) []byte {
 		out, stages := labelStages(text, label)
 		w.stages = stages
 		return out

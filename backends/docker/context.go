@@ -68,7 +68,7 @@ func (Kind) SealBuild(ctx context.Context, p *spec.Plan, root string) error {
 	if c.path == "" {
 		return nil
 	}
-	sum, _, err := c.write(ctx, nil, nil)
+	sum, err := c.write(ctx, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -89,34 +89,34 @@ func badContext(format string, args ...any) error {
 }
 
 // write writes the context as a tar to w (nil = nowhere), its Dockerfile through change, and gives the SHA-256 of what it is
-// without that change, and the Dockerfile as it stands.
-func (c buildContext) write(ctx context.Context, w io.Writer, change func([]byte) []byte) (sum string, dockerfile []byte, err error) {
+// without that change.
+func (c buildContext) write(ctx context.Context, w io.Writer, change func([]byte) []byte) (sum string, err error) {
 	t := &contextTar{ctx: ctx, change: change, sum: sha256.New(), text: c.text}
 	t.judged = tar.NewWriter(t.sum)
 	if w != nil {
 		t.sent = tar.NewWriter(w)
 	}
 	if err := c.entries(t); err != nil {
-		return "", nil, c.explain(err)
+		return "", c.explain(err)
 	}
 	if t.dockerfile == nil {
 		if c.text == nil {
-			return "", nil, badContext("the context %q has no Dockerfile", c.path)
+			return "", badContext("the context %q has no Dockerfile", c.path)
 		}
 		if err := t.putDockerfile(&tar.Header{Typeflag: tar.TypeReg, Name: dockerfileName, Mode: 0o644, ModTime: time.Unix(0, 0)}, c.text); err != nil {
-			return "", nil, err
+			return "", err
 		}
 	}
 	if err := t.judged.Close(); err != nil {
-		return "", nil, err
+		return "", err
 	}
 	if t.sent != nil {
 		if err := t.sent.Flush(); err != nil {
-			return "", nil, err
+			return "", err
 		}
 	}
 	sum = hex.EncodeToString(t.sum.Sum(nil))
-	return sum, t.dockerfile, nil
+	return sum, nil
 }
 
 // dockerfile is the Dockerfile as it stands, without reading more than it takes.
@@ -340,8 +340,7 @@ func (t *contextTar) walk(r *os.Root, dir, own string, ignored *patternmatcher.P
 		return err
 	}
 	list, err := f.ReadDir(-1)
-	f.Close()
-	if err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })

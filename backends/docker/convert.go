@@ -13,7 +13,8 @@ import (
 )
 
 // hostNative is hostconfig's names → the API's keys in HostConfig.
-var hostNative = nativeNames(hostConfigTable, "HostConfig.")
+var hostNative = //nolint:gochecknoglobals // a constant table
+nativeNames(hostConfigTable, "HostConfig.")
 
 func nativeNames(t *field.Table, prefix string) map[string]string {
 	m := make(map[string]string, len(t.Fields))
@@ -28,7 +29,7 @@ func nativeNames(t *field.Table, prefix string) map[string]string {
 // Values that plans share.
 var (
 	emptyObject field.Value = field.Object{}
-	yes         field.Value = field.Bool(true)
+	yes         field.Value = field.Bool(true) //nolint:gochecknoglobals // a constant
 )
 
 // conversion is one Convert at work.

@@ -87,6 +87,7 @@ func newEnv(t *testing.T, e *testenv.Engine, registry *testenv.Registry) *backen
 			delete(f, "image")
 			f["custom_context"], f["encoding"] = field.String("ctx"), field.String("bzip2")
 			f["buildargs"] = field.Object{"TOKEN": field.Text{{Secret: field.SecretRef{Name: "token"}}}}
+		case backendtest.Runs:
 		}
 		return f
 	}

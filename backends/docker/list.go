@@ -71,7 +71,8 @@ func imageObject(i image.Summary) backends.Object {
 	if mark := i.Labels[labelBuild]; mark != "" && o.Name == "" {
 		o.Instance = mark
 	}
-	o.Kept = o.Instance == ""
+	// A build that was cut off between its last step and its name leaves an image to be kept that nobody can name.
+	o.Kept = o.Instance == "" && o.Name != ""
 	return o
 }
 

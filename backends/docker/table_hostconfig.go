@@ -10,14 +10,14 @@ import (
 // tables of what is nested in it have the API's names first, because docker-py takes those maps as they are.
 var hostConfigTable = field.NewTable("docker hostconfig",
 	// Memory.
-	host("mem_limit", "Memory", field.ClassResource, sizeAtLeast(0), "", "Memory limit: bytes, or a size such as 512m (units b, k, m, g, t)."),
+	host("mem_limit", "Memory", field.ClassResource, sizeNotNegative(), "", "Memory limit: bytes, or a size such as 512m (units b, k, m, g, t)."),
 	host("memswap_limit", "MemorySwap", field.ClassResource, sizeOrUnlimited(), "twice mem_limit", "Memory and swap together; -1 = swap without limit."),
-	host("mem_reservation", "MemoryReservation", field.ClassResource, sizeAtLeast(0), "", "Soft memory limit."),
+	host("mem_reservation", "MemoryReservation", field.ClassResource, sizeNotNegative(), "", "Soft memory limit."),
 	host("mem_swappiness", "MemorySwappiness", field.ClassResource, between(-1, 100), "the engine's", "How readily memory is swapped out, 0 to 100."),
-	host("kernel_memory", "KernelMemory", field.ClassResource, sizeAtLeast(0), "", "Kernel memory limit; engines of API 1.42 and later ignore or refuse it."),
+	host("kernel_memory", "KernelMemory", field.ClassResource, sizeNotNegative(), "", "Kernel memory limit; engines of API 1.42 and later ignore or refuse it."),
 	host("oom_kill_disable", "OomKillDisable", field.ClassHost, field.Of(field.BoolKind), "false", "Do not kill processes of the container when its memory is used up."),
 	host("oom_score_adj", "OomScoreAdj", field.ClassHost, between(-1000, 1000), "0", "How readily the kernel kills the container, -1000 to 1000."),
-	host("shm_size", "ShmSize", field.ClassResource, sizeAtLeast(0), "64m", "Size of /dev/shm."),
+	host("shm_size", "ShmSize", field.ClassResource, sizeNotNegative(), "64m", "Size of /dev/shm."),
 	// CPU.
 	host("cpu_shares", "CpuShares", field.ClassResource, atLeast(0), "1024", "CPU weight relative to other containers."),
 	host("cpu_period", "CpuPeriod", field.ClassResource, timeCount("microseconds, or a duration such as \"100ms\"", time.Microsecond, 0), "100000", "Length of a CPU period, in microseconds."),
@@ -41,7 +41,7 @@ var hostConfigTable = field.NewTable("docker hostconfig",
 	host("device_read_iops", "BlkioDeviceReadIOps", field.ClassResource, field.ListOf(field.ObjectOf(rateTable)), "", "Reads a second: [{Path: /dev/sda, Rate: 1000}]."),
 	host("device_write_iops", "BlkioDeviceWriteIOps", field.ClassResource, field.ListOf(field.ObjectOf(rateTable)), "", "Writes a second."),
 	hostAPI("io_maximum_iops", "IOMaximumIOps", field.ClassResource, atLeast(0), "", "Operations a second of the system drive (Windows)."),
-	hostAPI("io_maximum_bandwidth", "IOMaximumBandwidth", field.ClassResource, sizeAtLeast(0), "", "Bytes a second of the system drive (Windows)."),
+	hostAPI("io_maximum_bandwidth", "IOMaximumBandwidth", field.ClassResource, sizeNotNegative(), "", "Bytes a second of the system drive (Windows)."),
 	// Storage.
 	host("binds", "Binds", field.ClassMount, field.OneOf("a list of source:destination[:options], or a map", &field.Type{Kind: field.ListKind, Elem: checked(field.StringKind, checkBind)}, &field.Type{Kind: field.MapKind, Elem: field.OneOf("a destination, or a map with bind and mode", nonEmpty(), field.ObjectOf(bindTable)), Check: bindsFromMap}), "", "Volumes and host paths, beside volumes: source:destination[:options], or docker-py's {source: {bind, mode}}."),
 	host("mounts", "Mounts", field.ClassMount, field.ListOf(&field.Type{Kind: field.ObjectKind, Fields: mountTable, Check: checkMount}), "", "Mounts in the API's long form."),
@@ -128,7 +128,7 @@ var weightDeviceTable = field.NewTable("docker blkio weight",
 
 var byteRateTable = field.NewTable("docker blkio byte rate",
 	nested("Path", "path", "HostConfig.BlkioDevice*Bps[].Path", field.ClassResource, nonEmpty(), true, "The device."),
-	nested("Rate", "rate", "HostConfig.BlkioDevice*Bps[].Rate", field.ClassResource, sizeAtLeast(0), true, "Bytes a second."),
+	nested("Rate", "rate", "HostConfig.BlkioDevice*Bps[].Rate", field.ClassResource, sizeNotNegative(), true, "Bytes a second."),
 )
 
 var rateTable = field.NewTable("docker blkio rate",
@@ -181,7 +181,7 @@ var imageOptionsTable = field.NewTable("docker mount image options",
 )
 
 var tmpfsOptionsTable = field.NewTable("docker mount tmpfs options",
-	nested("SizeBytes", "size", "HostConfig.Mounts[].TmpfsOptions.SizeBytes", field.ClassMount, sizeAtLeast(0), false, "Size."),
+	nested("SizeBytes", "size", "HostConfig.Mounts[].TmpfsOptions.SizeBytes", field.ClassMount, sizeNotNegative(), false, "Size."),
 	nested("Mode", "mode", "HostConfig.Mounts[].TmpfsOptions.Mode", field.ClassMount, between(0, 0o7777), false, "Mode of the folder, as a number (0o1777)."),
 	nested("Options", "options", "HostConfig.Mounts[].TmpfsOptions.Options", field.ClassMount, field.ListOf(&field.Type{Kind: field.ListKind, Elem: scalarText(), Min: bound(1), Max: bound(2)}), false, "Further options: [[noexec]] (API 1.46)."),
 )
@@ -215,7 +215,7 @@ func nested(name, alias, native string, class field.PolicyClass, t *field.Type, 
 	return field.Field{Name: name, Aliases: []string{alias}, Type: t, Native: native, Class: class, Required: required, Doc: doc}
 }
 
-func sizeAtLeast(n int64) *field.Type { return &field.Type{Kind: field.SizeKind, Min: &n} }
+func sizeNotNegative() *field.Type { return &field.Type{Kind: field.SizeKind, Min: bound(0)} }
 
 func sizeOrUnlimited() *field.Type {
 	return &field.Type{Kind: field.SizeKind, Min: bound(-1), Words: `a size (string such as "2g", or bytes; -1 = no limit)`}

@@ -149,7 +149,7 @@ func (w *watch) follow(ctx context.Context) error {
 	if now, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		q.Set("since", strconv.FormatInt(now.Unix()-1, 10))
 	}
-	stream, err := w.send(ctx, call{what: "follow docker's events", method: http.MethodGet, path: "/events", query: q, stream: true, wait: callWait})
+	stream, err := w.send(ctx, call{what: "follow docker's events", method: http.MethodGet, path: "/events", query: q, stream: true, wait: callWait}) //nolint:bodyclose // closed below: the linter does not see through send
 	if err != nil {
 		return err
 	}

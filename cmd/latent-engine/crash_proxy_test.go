@@ -55,7 +55,7 @@ type proxy struct {
 func newProxy(t testing.TB, e *testenv.Engine, at moment) *proxy {
 	t.Helper()
 	// Not t.TempDir, whose path is longer than the address of a socket may be.
-	dir, err := os.MkdirTemp("", "latent-proxy-")
+	dir, err := os.MkdirTemp("", "latent-proxy-") //nolint:usetesting // the reason stands above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,6 @@ func TestSecurityCases(t *testing.T) {
 			case strings.HasPrefix(c.ID, "config-json"):
 				name, src = "c.json", `{"version": 1, "backends": {"b": {"docker": {}}}, "workers": {"w": `+c.Input+`}}`
 				if c.ID == "config-json-polyglot" {
-					src = strings.TrimSuffix(src, "}}") + "}} # \n"
 					src = `{"version": 1} # ` + "\n"
 				}
 			case c.ID == "config-yaml-bom-utf16":

@@ -87,7 +87,7 @@ func (t *tree) check(set *keySet, entries []Entry, key string, span diag.Span, v
 				return false
 			}
 			if strings.EqualFold(e.Key, key) {
-				t.twin(e.Key, key, span, e.KeySpan, value)
+				t.twin(key, span, e.KeySpan, value)
 			}
 		}
 		return true
@@ -105,7 +105,7 @@ func (t *tree) check(set *keySet, entries []Entry, key string, span diag.Span, v
 	}
 	folded := foldCase(key)
 	if first, ok := set.seen[folded]; ok {
-		t.twin("", key, span, first, value)
+		t.twin(key, span, first, value)
 	} else {
 		set.seen[folded] = span
 	}
@@ -119,7 +119,7 @@ func (t *tree) duplicate(key string, span, first diag.Span) {
 	t.trail.up()
 }
 
-func (t *tree) twin(other, key string, span, first diag.Span, value *Node) {
+func (t *tree) twin(key string, span, first diag.Span, value *Node) {
 	if len(t.twins) > maxTwins {
 		return
 	}

@@ -15,6 +15,7 @@ type Value interface{ value() }
 
 // The closed set of values.
 type (
+	// Bool is a boolean.
 	Bool   bool
 	Int    int64
 	Float  float64

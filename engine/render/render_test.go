@@ -304,11 +304,11 @@ func TestPlanSize(t *testing.T) {
 
 // FuzzRender: whatever a property holds, a render ends, and gives the same digest twice.
 func FuzzRender(f *testing.F) {
-	set, diags := compile(f, head+"workers: {w: {props: {s: string, n: int}, vars: {v: '${{ props.s }}'}, image: 'a${{ vars.v }}', memory: '${{ props.s }}', env: {A: '${{ props.s }}', B: \"${{ {props.s: props.n}.map(k, k + secret2(k))[0] }}\"}}}")
+	_, diags := compile(f, head+"workers: {w: {props: {s: string, n: int}, vars: {v: '${{ props.s }}'}, image: 'a${{ vars.v }}', memory: '${{ props.s }}', env: {A: '${{ props.s }}', B: \"${{ {props.s: props.n}.map(k, k + secret2(k))[0] }}\"}}}")
 	if len(diags) == 0 {
 		f.Fatal("secret2 is no function")
 	}
-	set, diags = compile(f, head+"workers: {w: {props: {s: string, n: int}, vars: {v: '${{ props.s }}'}, image: 'a${{ vars.v }}', memory: '${{ props.n }}', env: \"${{ {props.s: str(props.n), 'B': props.s + props.s} }}\", host: {dns: \"${{ props.s.split(',') }}\"}}}")
+	set, diags := compile(f, head+"workers: {w: {props: {s: string, n: int}, vars: {v: '${{ props.s }}'}, image: 'a${{ vars.v }}', memory: '${{ props.n }}', env: \"${{ {props.s: str(props.n), 'B': props.s + props.s} }}\", host: {dns: \"${{ props.s.split(',') }}\"}}}")
 	if diags.HasErrors() {
 		f.Fatal(diags)
 	}

@@ -72,7 +72,7 @@ func NewRegistry(t testing.TB, options ...RegistryOption) *Registry {
 		Missing(t, "registry", err)
 	}
 	// Not t.TempDir, whose path is longer than the address of a socket may be.
-	work, err := os.MkdirTemp("", "latent-registry-")
+	work, err := os.MkdirTemp("", "latent-registry-") //nolint:usetesting // the reason stands above
 	if err != nil {
 		t.Fatal(err)
 	}
