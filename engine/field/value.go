@@ -16,13 +16,18 @@ type Value interface{ value() }
 // The closed set of values.
 type (
 	// Bool is a boolean.
-	Bool   bool
-	Int    int64
-	Float  float64
+	Bool bool
+	// Int is an integer, exact.
+	Int int64
+	// Float is a number that need not be integral.
+	Float float64
+	// String is text without a secret.
 	String string
 	// Text is a string with at least one secret in it: the secret is a structural hole, never characters.
-	Text   []Segment
-	List   []Value
+	Text []Segment
+	// List is a list.
+	List []Value
+	// Object is a map with free order.
 	Object map[string]Value
 )
 
