@@ -144,12 +144,24 @@ func TestCrashCancel(t *testing.T) {
 			s.Errorf("exit code %d, %+v\nstderr: %s", code, r.Failure, s.stderr)
 		}
 		if s.crash.name == "BuildNamed" {
-			// A known gap: cut off between its last step and its name, an image that is to be kept carries no instance, so
-			// the start itself does not find it. gc does.
+			// A build that came to its end all the same gave its image the name by which it is meant to stay. A known gap: one
+			// cut off between its last step and its name leaves an image that carries no instance, which gc alone finds.
+			s.forgetImage("latent-engine.test/named:" + s.id)
 			s.run(0, "gc")
 		}
 		s.nothingOfIt()
 	})
+}
+
+// forgetImage removes an image by its name, where it is there.
+func (s *crashed) forgetImage(name string) {
+	var images []struct{ RepoTags []string }
+	ask(s, s.docker, http.MethodGet, "/images/json", nil, &images)
+	for _, i := range images {
+		if slices.Contains(i.RepoTags, name) {
+			ask(s, s.docker, http.MethodDelete, "/images/"+name+"?force=1", nil, nil)
+		}
+	}
 }
 
 // crashed is one start that was brought to a moment.
