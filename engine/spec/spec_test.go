@@ -163,3 +163,17 @@ func TestParseMaster(t *testing.T) {
 		}
 	}
 }
+
+// The digest's own way through a plan and the plan as one value are the same JSON.
+func TestDigestIsOfTheObject(t *testing.T) {
+	full := samplePlan()
+	full.Password, full.Build, full.After = field.Secret("pw"), field.Object{"tag": field.String("x")}, field.Object{"stop_timeout": field.Int(0)}
+	full.Objects = []field.Object{{"kind": field.String("Secret")}}
+	plain := samplePlan()
+	plain.Password, plain.Master = field.String("pw"), Master{}
+	for _, p := range []Plan{full, plain, samplePlan(), {}} {
+		if got, want := string(p.appendCanonical(nil)), string(AppendCanonical(nil, p.Object())); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
