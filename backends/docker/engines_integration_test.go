@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,9 +28,7 @@ func each(t *testing.T, test func(*testing.T, *testenv.Engine)) {
 	for _, e := range testenv.Engines(t) {
 		t.Run(e.Name, func(t *testing.T) {
 			e.LoadWorkerImage(t, workerImage)
-			if os.Getenv(childVariable) == "" {
-				t.Setenv("DOCKER_CONFIG", t.TempDir())
-			}
+			t.Setenv("DOCKER_CONFIG", t.TempDir())
 			test(t, e)
 		})
 	}
@@ -229,7 +228,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 			t.Run(moment, func(t *testing.T) {
 				before := objects(t, e)
 				r := newRig(t, e, nil)
-				cmd := exec.Command(os.Args[0], "-test.run=^TestChild$")
+				cmd := exec.Command(os.Args[0])
 				seconds := "0"
 				if moment == "starting worker" {
 					seconds = "20"
@@ -266,22 +265,32 @@ func TestKilledInTheMiddle(t *testing.T) {
 
 const childInstance = "01J8Z3KILLEDKILLEDKILLEDKI"
 
-// TestChild is no test: it is the process that TestKilledInTheMiddle kills.
-func TestChild(t *testing.T) {
-	parts := strings.Split(os.Getenv(childVariable), "|")
+// killedChild is the process that TestKilledInTheMiddle kills: it starts what task says (docker_host, engine id, the words
+// of progress at which it dies, seconds that a step of the build sleeps), and ends only where it was not killed.
+func killedChild(task string) error {
+	parts := strings.Split(task, "|")
 	if len(parts) != 4 {
-		t.Skip("it runs as a child of TestKilledInTheMiddle alone")
+		return fmt.Errorf("%s is not HOST|ENGINE|MOMENT|SECONDS", childVariable)
 	}
-	seconds := 0
-	if parts[3] != "0" {
-		seconds = 20
-	}
-	a := childAdmit(t, parts[1], field.Object{"dockerfile": field.String(buildText(seconds)), "buildargs": field.Object{"TOKEN": field.String("x")}})
-	b, err := docker.Kind{}.Connect(context.Background(), backends.ConnectOptions{Engine: parts[1], Settings: field.Object{"docker_host": field.String(parts[0])}})
+	seconds, err := strconv.Atoi(parts[3])
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	_, err = b.Start(context.Background(), a, backends.StartOptions{
+	ctx := context.Background()
+	fields := field.Object{"dockerfile": field.String(buildText(seconds)), "buildargs": field.Object{"TOKEN": field.String("x")}}
+	plan, err := backendtest.Plan(ctx, docker.Kind{}, backends.ConvertInput{Tenant: "web", Worker: "linux", Target: "local", Fields: fields}, "", parts[1], childInstance)
+	if err != nil {
+		return err
+	}
+	a, _, err := policy.Judge(ctx, docker.Kind{}, plan)
+	if err != nil {
+		return err
+	}
+	b, err := docker.Kind{}.Connect(ctx, backends.ConnectOptions{Engine: parts[1], Settings: field.Object{"docker_host": field.String(parts[0])}})
+	if err != nil {
+		return err
+	}
+	_, err = b.Start(ctx, a, backends.StartOptions{
 		Fill: func(field.SecretRef) (string, error) { return "x", nil },
 		Progress: func(p backends.Progress) {
 			if strings.Contains(p.Message, parts[2]) {
@@ -291,18 +300,5 @@ func TestChild(t *testing.T) {
 			}
 		},
 	})
-	t.Fatal("it was not killed: ", err)
-}
-
-func childAdmit(t *testing.T, engine string, fields field.Object) policy.Admitted {
-	t.Helper()
-	b, err := backendtest.Plan(t.Context(), docker.Kind{}, backends.ConvertInput{Tenant: "web", Worker: "linux", Target: "local", Fields: fields}, "", engine, childInstance)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, _, err := policy.Judge(t.Context(), docker.Kind{}, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return fmt.Errorf("it was not killed: %v", err)
 }

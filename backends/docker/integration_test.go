@@ -31,7 +31,14 @@ import (
 	"github.com/latent-engine/latent-engine/internal/testenv"
 )
 
-func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+// TestMain makes the test binary the process that TestKilledInTheMiddle kills, too.
+func TestMain(m *testing.M) {
+	if task := os.Getenv(childVariable); task != "" {
+		fmt.Fprintln(os.Stderr, killedChild(task))
+		os.Exit(1)
+	}
+	os.Exit(testenv.Main(m))
+}
 
 const workerImage = "worker:test"
 
