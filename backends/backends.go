@@ -70,8 +70,9 @@ type Backend interface {
 	// Remove takes away an object that List gave, forcibly. Absent is success.
 	Remove(context.Context, Object) error
 	// Watch lists, then streams, and lists again after every gap, calling sink (from one goroutine) with each change of status
-	// of this engine's instances. It returns when ctx ends, or with the error that it cannot recover from.
-	Watch(ctx context.Context, sink func(Status)) error
+	// of this engine's instances. Of those in known, which the caller takes to be there, it tells StateGone where its first listing
+	// does not find them. It returns when ctx ends, or with the error that it cannot recover from.
+	Watch(ctx context.Context, known []string, sink func(Status)) error
 	// Logs streams the instance's output, both streams as one. NotFound is a *Failure of class lost.
 	Logs(ctx context.Context, instance string, o LogOptions) (io.ReadCloser, error)
 	// Info is what the backend says of itself: for `version` and errors.

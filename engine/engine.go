@@ -468,14 +468,17 @@ func (e *Engine) Wait(ctx context.Context, id string) (backends.Status, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := false
-	err = b.Watch(ctx, func(s backends.Status) {
-		if s.Instance != status.Instance || ended {
+	err = b.Watch(ctx, []string{status.Instance}, func(s backends.Status) {
+		if s.Instance != status.Instance || ended || s.State != backends.StateExited && s.State != backends.StateGone {
 			return
 		}
-		if s.State == backends.StateExited || s.State == backends.StateGone {
-			status, ended = s, true
-			cancel()
+		if s.Worker == "" { // it went before the watch saw it
+			status.State, status.Failure = s.State, s.Failure
+		} else {
+			status = s
 		}
+		ended = true
+		cancel()
 	})
 	if ended {
 		return status, nil

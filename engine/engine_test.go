@@ -309,6 +309,23 @@ func TestBackendAway(t *testing.T) {
 	}
 }
 
+// TestWaitForVanished: an instance that goes between the first look and the watch's listing is not waited for for ever.
+func TestWaitForVanished(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine()
+	r := w.start(e, StartRequest{Worker: "linux", Build: &config.Build{}})
+	w.a.vanish = true
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	s, err := e.Wait(ctx, r.Status.Instance)
+	if err != nil || s.State != backends.StateGone || s.Failure == nil || s.Failure.Class != backends.ClassLost {
+		t.Fatalf("Wait gave %+v, failure %+v, %v", s, s.Failure, err)
+	}
+	if s.Worker != r.Status.Worker || s.Object != r.Status.Object {
+		t.Errorf("Wait forgot whom it waited for: %+v", s)
+	}
+}
+
 func TestTenAtOnce(t *testing.T) {
 	w := newWorld(t)
 	e := w.engine()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,8 +27,10 @@ type yard struct {
 	hold    chan struct{}
 	started chan struct{}
 	stopErr error
-	filled  []string
-	master  string // the last one's BUILDMASTER and BUILDMASTER_PORT
+	// vanish makes an instance go as soon as it was looked at.
+	vanish bool
+	filled []string
+	master string // the last one's BUILDMASTER and BUILDMASTER_PORT
 }
 
 func newYard() *yard { return &yard{objects: map[string]backends.Object{}} }
@@ -172,7 +175,10 @@ func (y *yardBackend) find(instance string) (string, backends.Object) {
 func (y *yardBackend) Inspect(_ context.Context, instance string) (backends.Status, error) {
 	y.mux.Lock()
 	defer y.mux.Unlock()
-	if _, o := y.find(instance); o.Status != nil {
+	if id, o := y.find(instance); o.Status != nil {
+		if y.vanish {
+			delete(y.objects, id)
+		}
 		return *o.Status, nil
 	}
 	return backends.Status{Instance: instance, State: backends.StateGone}, nil
@@ -208,8 +214,13 @@ func (y *yardBackend) Remove(_ context.Context, o backends.Object) error {
 	return nil
 }
 
-func (y *yardBackend) Watch(ctx context.Context, sink func(backends.Status)) error {
+func (y *yardBackend) Watch(ctx context.Context, known []string, sink func(backends.Status)) error {
 	objects, _ := y.List(ctx)
+	for _, instance := range known {
+		if !slices.ContainsFunc(objects, func(o backends.Object) bool { return o.Instance == instance }) {
+			sink(backends.Status{Instance: instance, State: backends.StateGone, Failure: &backends.Failure{Class: backends.ClassLost, Message: "gone"}})
+		}
+	}
 	for _, o := range objects {
 		if o.Status != nil {
 			sink(*o.Status)

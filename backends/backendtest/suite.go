@@ -477,11 +477,11 @@ type watching struct {
 	done   chan error
 }
 
-func (r *run) watch(b backends.Backend) *watching {
+func (r *run) watch(b backends.Backend, known ...string) *watching {
 	ctx, cancel := context.WithCancel(r.context())
 	w := &watching{r: r, cancel: cancel, done: make(chan error, 1)}
 	go func() {
-		w.done <- b.Watch(ctx, func(s backends.Status) {
+		w.done <- b.Watch(ctx, known, func(s backends.Status) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.seen = append(w.seen, s)
@@ -523,8 +523,12 @@ func (w *watching) await(instance string, want backends.State) backends.Status {
 
 func (r *run) watchExit() {
 	_, before := r.start(Worker{Does: Runs})
-	w := r.watch(r.backend)
+	vanished := newID()
+	w := r.watch(r.backend, before.Instance, vanished)
 	w.await(before.Instance, backends.StateRunning)
+	if s := w.await(vanished, backends.StateGone); s.Failure == nil || s.Failure.Class != backends.ClassLost {
+		r.t.Errorf("Watch told %+v of a known instance that is not there, failure %+v", s, s.Failure)
+	}
 	_, b := r.start(Worker{Does: Exits, After: time.Second, Code: 7})
 	w.await(b.Instance, backends.StateRunning)
 	s := w.await(b.Instance, backends.StateExited)

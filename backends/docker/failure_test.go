@@ -183,7 +183,7 @@ func TestHostileReplies(t *testing.T) {
 					_, _ = io.CopyN(io.Discard, body, 1<<20)
 					body.Close()
 				}
-				_ = b.Watch(ctx, func(backends.Status) {})
+				_ = b.Watch(ctx, nil, func(backends.Status) {})
 				_ = b.Stop(ctx, stubInstance, backends.StopOptions{})
 				cancel()
 				if hostile != "GET /containers/json" {

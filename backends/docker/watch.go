@@ -68,10 +68,13 @@ type watch struct {
 
 // Watch keeps a set of containers that something happened to, and looks at each of them: an engine drops events for a reader
 // that is slow, so reading never waits for anything, and several events of one container are one look.
-func (b *backend) Watch(ctx context.Context, sink func(backends.Status)) error {
+func (b *backend) Watch(ctx context.Context, known []string, sink func(backends.Status)) error {
 	b.watched.begin()
 	defer b.watched.end()
-	w := &watch{backend: b, sink: sink, known: map[string]backends.Status{}}
+	w := &watch{backend: b, sink: sink, known: make(map[string]backends.Status, len(known))}
+	for _, instance := range known {
+		w.known[instance] = backends.Status{Instance: instance, Backend: Kind{}.Name(), Target: b.target, Object: instance}
+	}
 	wait := 100 * time.Millisecond
 	for {
 		began := time.Now()
@@ -277,7 +280,7 @@ func (w *watch) tellGone(instance string, e event) {
 	case ok:
 		s.Failure = &backends.Failure{
 			Class: backends.ClassLost, Retryable: true, Container: s.Object, Image: s.Image,
-			Message: fmt.Sprintf("%s: the container was removed while its worker ran", s.Object),
+			Message: fmt.Sprintf("%s: the container was removed, and not by latent-engine", s.Object),
 		}
 	}
 	w.sink(s)
