@@ -72,10 +72,12 @@ func Open(set *render.Set, o Options) (*Engine, error) {
 			return nil, errors.Join(err, store.Close())
 		}
 	}
+	// Backends find this engine's objects by their label, so the id is the label's value from here on.
+	id = LabelValue(id)
 	return &Engine{set: set, options: o, store: store, id: id, secrets: newSecrets(set.Definition.Engine), conns: map[string]*connection{}}, nil
 }
 
-// ID is the engine id: every object carries it.
+// ID is the engine id as every object's label carries it (see [LabelValue]).
 func (e *Engine) ID() string { return e.id }
 
 // Close closes the connections and the state folder.

@@ -309,6 +309,17 @@ func TestBackendAway(t *testing.T) {
 	}
 }
 
+// TestEngineIDThatIsNoLabel: an id that a label cannot hold as it is still finds what it started.
+func TestEngineIDThatIsNoLabel(t *testing.T) {
+	w := newWorld(t)
+	w.text = strings.Replace(w.text, "id: ci-1", "id: ci-1-", 1)
+	r := w.start(w.engine(), StartRequest{Worker: "linux"})
+	list, err := w.engine().List(t.Context())
+	if err != nil || len(list) != 1 || list[0].Instance != r.Status.Instance || list[0].State != backends.StateRunning {
+		t.Errorf("List gave %+v, %v", list, err)
+	}
+}
+
 // TestWaitForVanished: an instance that goes between the first look and the watch's listing is not waited for for ever.
 func TestWaitForVanished(t *testing.T) {
 	w := newWorld(t)
