@@ -12,6 +12,15 @@ import (
 
 // The types below are what -o json prints: a contract, described by `latent-engine schema COMMAND`.
 
+// initResult is the result of init.
+type initResult struct {
+	File    string `json:"file" jsonschema_description:"The definition that was written."`
+	Backend string `json:"backend" jsonschema_description:"Kind of backend."`
+	Address string `json:"address" jsonschema_description:"Where the backend is expected."`
+	Source  string `json:"source,omitempty" jsonschema_description:"What says so; absent where nothing does, and the address is the default."`
+	Worker  string `json:"worker" jsonschema_description:"The worker in it."`
+}
+
 // validateResult is the result of validate; the problems themselves are JSON lines on standard error.
 type validateResult struct {
 	OK          bool        `json:"ok" jsonschema_description:"No definition has an error."`
