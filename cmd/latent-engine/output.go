@@ -224,8 +224,9 @@ type removal struct {
 
 // versionResult is the result of version.
 type versionResult struct {
-	Version  string           `json:"version"`
+	Version  string           `json:"version" jsonschema_description:"The tag of the commit, or the tag before it with the number of commits since and the commit; (devel) where neither git nor a module version says."`
 	Commit   string           `json:"commit"`
+	Date     string           `json:"date" jsonschema_description:"The commit's, RFC 3339 in UTC; empty where it is not known."`
 	Modified bool             `json:"modified" jsonschema_description:"Built from a tree with changes beside the commit."`
 	Go       string           `json:"go"`
 	Platform string           `json:"platform"`
