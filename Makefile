@@ -44,7 +44,11 @@ unit: ## Run the tests that need nothing, and say which were left out.
 
 .PHONY: build
 build: ## Build bin/latent-engine.
-	CGO_ENABLED=0 go build -trimpath -o bin/latent-engine ./cmd/latent-engine
+	CGO_ENABLED=0 go build -trimpath -ldflags="$$(go run ./internal/dist -ldflags)" -o bin/latent-engine ./cmd/latent-engine
+
+.PHONY: dist
+dist: ## Make the archives of a release and their checksums in dist/: the same commit gives the same bytes.
+	@go run ./internal/dist
 
 .PHONY: platforms
 platforms: ## Build the command for every platform that it is for, and throw the result away.
@@ -100,4 +104,4 @@ $(BUILDBOT)/.done:
 
 .PHONY: clean
 clean: ## Remove what was built in the tree (the cache stays; it is in LATENT_CACHE).
-	rm -rf bin bench.txt
+	rm -rf bin dist bench.txt

@@ -12,6 +12,15 @@ import (
 
 // The types below are what -o json prints: a contract, described by `latent-engine schema COMMAND`.
 
+// initResult is the result of init.
+type initResult struct {
+	File    string `json:"file" jsonschema_description:"The definition that was written."`
+	Backend string `json:"backend" jsonschema_description:"Kind of backend."`
+	Address string `json:"address" jsonschema_description:"Where the backend is expected."`
+	Source  string `json:"source,omitempty" jsonschema_description:"What says so; absent where nothing does, and the address is the default."`
+	Worker  string `json:"worker" jsonschema_description:"The worker in it."`
+}
+
 // validateResult is the result of validate; the problems themselves are JSON lines on standard error.
 type validateResult struct {
 	OK          bool        `json:"ok" jsonschema_description:"No definition has an error."`
@@ -215,8 +224,9 @@ type removal struct {
 
 // versionResult is the result of version.
 type versionResult struct {
-	Version  string           `json:"version"`
+	Version  string           `json:"version" jsonschema_description:"The tag of the commit, or the tag before it with the number of commits since and the commit; (devel) where neither git nor a module version says."`
 	Commit   string           `json:"commit"`
+	Date     string           `json:"date" jsonschema_description:"The commit's, RFC 3339 in UTC; empty where it is not known."`
 	Modified bool             `json:"modified" jsonschema_description:"Built from a tree with changes beside the commit."`
 	Go       string           `json:"go"`
 	Platform string           `json:"platform"`

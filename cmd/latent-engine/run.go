@@ -123,9 +123,9 @@ With -o json results are JSON on standard output, diagnostics JSON lines on stan
 	})
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		a.validateCommand(), a.renderCommand(), a.explainCommand(),
+		a.initCommand(), a.validateCommand(), a.renderCommand(), a.explainCommand(),
 		a.startCommand(), a.psCommand(), a.inspectCommand(), a.waitCommand(), a.logsCommand(), a.stopCommand(), a.gcCommand(),
-		a.schemaCommand(), a.versionCommand(),
+		a.schemaCommand(), a.versionCommand(), a.manCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

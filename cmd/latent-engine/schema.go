@@ -51,6 +51,7 @@ There are: ` + strings.Join(names, ", ") + `.`,
 func outputTypes() map[string][]any {
 	return map[string][]any{
 		"diagnostic": {diag.Diagnostic{}},
+		"init":       {initResult{}},
 		"validate":   {validateResult{}},
 		"render":     {renderResult{}, nativeObject{}},
 		"explain":    {[]origin{}},

@@ -16,6 +16,13 @@ import (
 	"github.com/latent-engine/latent-engine/engine/field"
 )
 
+// stamp is VERSION,COMMIT,DATE where the linker was told (internal/dist): what the go command stamps by itself is missing in a
+// work tree, with -buildvcs=false and in a source archive.
+var stamp string //nolint:gochecknoglobals // The linker's -X sets variables alone.
+
+// modifiedSuffix ends the version of a tree that has changes beside the commit.
+const modifiedSuffix = "-dirty"
+
 func (a *app) versionCommand() *cobra.Command {
 	var ask bool
 	cmd := &cobra.Command{
@@ -61,6 +68,9 @@ func (a *app) version(ctx context.Context, ask bool) error {
 		line := "latent-engine " + v.Version
 		if v.Commit != "" {
 			line += " (" + v.Commit[:min(12, len(v.Commit))]
+			if v.Date != "" {
+				line += ", " + v.Date
+			}
 			if v.Modified {
 				line += ", modified"
 			}
@@ -105,6 +115,11 @@ func buildVersion() versionResult {
 	for _, k := range kinds() {
 		v.Kinds = append(v.Kinds, k.Name())
 	}
+	if parts := strings.Split(stamp, ","); len(parts) == 3 {
+		v.Version, v.Commit, v.Date = parts[0], parts[1], parts[2]
+		v.Modified = strings.HasSuffix(v.Version, modifiedSuffix)
+		return v
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
@@ -116,6 +131,8 @@ func buildVersion() versionResult {
 		switch s.Key {
 		case "vcs.revision":
 			v.Commit = s.Value
+		case "vcs.time":
+			v.Date = s.Value
 		case "vcs.modified":
 			v.Modified = s.Value == "true"
 		}
