@@ -92,6 +92,9 @@ vuln: ## Look for known vulnerabilities in what we import (asks vuln.go.dev).
 setup: ## Install and build what the tests run against (root on Debian or Ubuntu; prints nothing when all is there).
 	@scripts/setup.sh
 
+.PHONY: buildbot
+buildbot: $(BUILDBOT)/.done ## Install the Buildbot that docs/from-buildbot.md and the benchmarks are held against.
+
 $(GOLANGCI_LINT):
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION), which takes minutes when it is the first time"
 	@GOFLAGS= GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)

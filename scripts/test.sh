@@ -8,7 +8,7 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # Services that a test may not do without; internal/testenv/doc.go has the list.
-services=docker-debian,docker-today,registry
+services=docker-debian,docker-today,registry,buildbot
 flags=(-race -tags=integration -p "${TEST_PROCESSES:-2}" -timeout "${TEST_TIMEOUT:-20m}")
 began=$SECONDS
 

@@ -37,5 +37,5 @@
 // # Skipping
 //
 // What is missing skips the test and says why. $LATENT_TEST_REQUIRE turns that into a failure: a
-// comma-separated list of `docker-debian`, `docker-today`, `registry`.
+// comma-separated list of `docker-debian`, `docker-today`, `registry`, `buildbot`.
 package testenv
