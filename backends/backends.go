@@ -160,6 +160,8 @@ type Status struct {
 	Labels     map[string]string `json:"-"`
 	// Failure says why an instance is not well; nil for one that runs or ended with 0.
 	Failure *Failure `json:"failure,omitempty"`
+	// Warnings are what went wrong without the instance being unwell: a process beside the worker that was killed for memory.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Object is one native object that carries this engine's label.

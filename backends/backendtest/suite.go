@@ -620,7 +620,7 @@ func (r *run) endsWell() {
 func (r *run) oom() {
 	_, b := r.start(Worker{Does: OOMs})
 	s := r.waitState(b.Instance, backends.StateExited)
-	if f := s.Failure; f == nil || f.Class != backends.ClassOOM || f.Hint == "" || f.Field == "" || !strings.Contains(f.Message, "memory limit of") {
+	if f := s.Failure; f == nil || f.Class != backends.ClassOOM || f.Retryable || f.Hint == "" || f.Field == "" || !strings.Contains(f.Message, "memory limit of") {
 		r.t.Errorf("Inspect gave %+v, failure %+v", s, s.Failure)
 	}
 }

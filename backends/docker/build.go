@@ -70,10 +70,9 @@ func (s *start) buildImage(ctx context.Context) error {
 // building is one POST /build under way.
 type building struct {
 	*start
-	tag        string
-	dockerfile []byte
-	stages     int
-	log        []string
+	tag    string
+	stages int
+	log    []string
 	// uncut says that a step is under way that goes on when the connection is cut; container is what the present step runs in.
 	uncut     atomic.Bool
 	container atomic.Pointer[string]
@@ -120,7 +119,7 @@ func (s *start) build(ctx context.Context, tag string) error {
 	}
 	source := contextOf(s.bound.Build, s.opts.Root)
 	header := http.Header{"Content-Type": {"application/x-tar"}}
-	if err := w.authHeader(ctx, source, header); err != nil {
+	if err := w.authHeader(header); err != nil {
 		return err
 	}
 
@@ -229,13 +228,8 @@ func (w *building) query() (url.Values, error) {
 }
 
 // authHeader gives the builder the credentials for the base images that the Dockerfile names.
-func (w *building) authHeader(ctx context.Context, source buildContext, header http.Header) error {
-	dockerfile, err := source.dockerfile(ctx)
-	if err != nil {
-		return &backends.Failure{Class: backends.ClassConfig, Image: w.tag, Field: "custom_context", Message: fmt.Sprintf("cannot build image %s: %v", w.tag, err)}
-	}
-	w.dockerfile = dockerfile
-	auth, err := w.buildAuth(baseNames(dockerfile))
+func (w *building) authHeader(header http.Header) error {
+	auth, err := w.buildAuth(baseNames(builtText(w.bound.Build), planObject(w.bound.Build, "buildargs")))
 	if err != nil {
 		return err
 	}
@@ -255,7 +249,7 @@ func (w *building) send(ctx context.Context, source buildContext, to io.Writer) 
 	}
 	label := marks(w.engine, w.bound.Instance)
 	buffered := bufio.NewWriterSize(z, 64<<10)
-	sum, err := source.write(ctx, buffered, func(text []byte) []byte {
+	sum, _, err := source.write(ctx, buffered, func(text []byte) []byte {
 		out, stages := labelStages(text, label)
 		w.stages = stages
 		return out
@@ -377,7 +371,7 @@ func (w *building) failed(ctx context.Context, err error) error {
 	} else if p := find(pullPhrases, said.message); p != nil {
 		f.Class, f.Retryable, f.Hint = p.class, p.retry, p.hint
 	}
-	if f.Hint == "" && needsBuildKit(w.dockerfile) {
+	if f.Hint == "" && needsBuildKit(builtText(w.bound.Build)) {
 		f.Class, f.Retryable, f.Hint = backends.ClassConfig, false, buildKitHint
 	}
 	return f

@@ -109,6 +109,9 @@ func (b *backend) send(ctx context.Context, c call) (*http.Response, error) {
 		stop()
 		return nil, &callError{what: c.what, err: plainTransport(err)}
 	}
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		b.clock.Store(int64(time.Until(at)))
+	}
 	if resp.StatusCode >= http.StatusBadRequest {
 		defer stop()
 		defer resp.Body.Close()
@@ -130,6 +133,9 @@ func (b *backend) send(ctx context.Context, c call) (*http.Response, error) {
 	resp.Body = body
 	return resp, nil
 }
+
+// engineNow is the time by the engine's clock, of its last reply: never in its future.
+func (b *backend) engineNow() time.Time { return time.Now().Add(time.Duration(b.clock.Load())) }
 
 func (b *backend) request(ctx context.Context, c call) (*http.Request, error) {
 	p := c.path

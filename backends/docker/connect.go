@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/cli/cli/connhelper"
@@ -38,6 +39,7 @@ type backend struct {
 	grace        time.Duration
 	advertise    string
 
+	clock   atomic.Int64 // the engine's minus ours
 	pulls   pulls
 	starts  keyed // by instance
 	builds  keyed // by the image's name

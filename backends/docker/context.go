@@ -21,6 +21,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dsnet/compress/bzip2"
 	"github.com/moby/patternmatcher"
@@ -35,8 +36,8 @@ var _ backends.BuildSealer = Kind{}
 
 const (
 	dockerfileName = "Dockerfile"
-	// dockerfileLimit bounds a Dockerfile, which is held in memory.
-	dockerfileLimit = 4 << 20
+	// dockerfileLimit bounds a Dockerfile, which is a part of the plan.
+	dockerfileLimit = 1 << 20
 	// contextLimit bounds a context, uncompressed: a small tarball can unpack to anything.
 	contextLimit = 16 << 30
 	// contextFiles bounds the number of its entries.
@@ -59,7 +60,8 @@ func contextOf(build field.Object, root string) buildContext {
 }
 
 // SealBuild puts the SHA-256 of the context into the plan: of the tar that is sent, uncompressed, with the Dockerfile as the
-// user wrote it. It depends on the files' names, modes and contents alone, and for a tarball on what its archive says.
+// user wrote it. It depends on the files' names, modes and contents alone, and for a tarball on what its archive says. The
+// context's own Dockerfile, where the definition has none, is put in as well: policy judges the images that it names.
 func (Kind) SealBuild(ctx context.Context, p *spec.Plan, root string) error {
 	if p.Build == nil {
 		return nil
@@ -68,13 +70,21 @@ func (Kind) SealBuild(ctx context.Context, p *spec.Plan, root string) error {
 	if c.path == "" {
 		return nil
 	}
-	sum, err := c.write(ctx, nil, nil)
-	if err != nil {
+	sum, dockerfile, err := c.write(ctx, nil, nil)
+	switch {
+	case err != nil:
 		return err
+	case len(bytes.TrimSpace(dockerfile)) == 0:
+		return badContext("the Dockerfile of the context %q is empty", c.path)
+	case !utf8.Valid(dockerfile):
+		return badContext("the Dockerfile of the context %q is not in UTF-8", c.path)
 	}
 	// Plans are shared once they are made.
 	build := maps.Clone(p.Build)
 	build["sha256"] = field.String(sum)
+	if c.text == nil {
+		build["context_dockerfile"] = field.String(dockerfile)
+	}
 	p.Build = build
 	return nil
 }
@@ -84,54 +94,40 @@ type contextError struct{ text string }
 
 func (e *contextError) Error() string { return e.text }
 
+var errDockerfileLimit = badContext("the Dockerfile is longer than %d MiB", dockerfileLimit>>20)
+
 func badContext(format string, args ...any) error {
 	return &contextError{text: fmt.Sprintf(format, args...)}
 }
 
 // write writes the context as a tar to w (nil = nowhere), its Dockerfile through change, and gives the SHA-256 of what it is
-// without that change.
-func (c buildContext) write(ctx context.Context, w io.Writer, change func([]byte) []byte) (sum string, err error) {
+// without that change, and the Dockerfile that is in it.
+func (c buildContext) write(ctx context.Context, w io.Writer, change func([]byte) []byte) (sum string, dockerfile []byte, err error) {
 	t := &contextTar{ctx: ctx, change: change, sum: sha256.New(), text: c.text}
 	t.judged = tar.NewWriter(t.sum)
 	if w != nil {
 		t.sent = tar.NewWriter(w)
 	}
 	if err := c.entries(t); err != nil {
-		return "", c.explain(err)
+		return "", nil, c.explain(err)
 	}
 	if t.dockerfile == nil {
 		if c.text == nil {
-			return "", badContext("the context %q has no Dockerfile", c.path)
+			return "", nil, badContext("the context %q has no Dockerfile", c.path)
 		}
 		if err := t.putDockerfile(&tar.Header{Typeflag: tar.TypeReg, Name: dockerfileName, Mode: 0o644, ModTime: time.Unix(0, 0)}, c.text); err != nil {
-			return "", err
+			return "", nil, err
 		}
 	}
 	if err := t.judged.Close(); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if t.sent != nil {
 		if err := t.sent.Flush(); err != nil {
-			return "", err
+			return "", nil, err
 		}
 	}
-	sum = hex.EncodeToString(t.sum.Sum(nil))
-	return sum, nil
-}
-
-// dockerfile is the Dockerfile as it stands, without reading more than it takes.
-func (c buildContext) dockerfile(ctx context.Context) ([]byte, error) {
-	if c.text != nil {
-		return c.text, nil
-	}
-	t := &contextTar{ctx: ctx, judged: tar.NewWriter(io.Discard), only: true}
-	switch err := c.entries(t); {
-	case errors.Is(err, errFound):
-		return t.dockerfile, nil
-	case err != nil:
-		return nil, c.explain(err)
-	}
-	return nil, badContext("the context %q has no Dockerfile", c.path)
+	return hex.EncodeToString(t.sum.Sum(nil)), t.dockerfile, nil
 }
 
 // explain keeps a context's own errors and those of whoever reads it, and puts the file system's in the user's words.
@@ -202,11 +198,7 @@ type contextTar struct {
 	dockerfile []byte // as it stands; nil = not met yet
 	written    int64
 	entries    int
-	only       bool // the Dockerfile is all that is wanted
 }
-
-// errFound ends the reading of a context whose Dockerfile is all that is wanted.
-var errFound = errors.New("found")
 
 func (t *contextTar) count(size int64) error {
 	if err := t.ctx.Err(); err != nil {
@@ -224,7 +216,7 @@ func (t *contextTar) count(size int64) error {
 
 // put writes one entry with its content.
 func (t *contextTar) put(h *tar.Header, content io.Reader) error {
-	if err := t.count(h.Size); err != nil || t.only {
+	if err := t.count(h.Size); err != nil {
 		return err
 	}
 	if err := t.judged.WriteHeader(h); err != nil {
@@ -253,15 +245,12 @@ func (t *contextTar) put(h *tar.Header, content io.Reader) error {
 // putDockerfile writes the Dockerfile: as the user wrote it into the hash, changed to the engine.
 func (t *contextTar) putDockerfile(h *tar.Header, text []byte) error {
 	if len(text) > dockerfileLimit {
-		return badContext("the Dockerfile is longer than %d MiB", dockerfileLimit>>20)
+		return errDockerfileLimit
 	}
 	if err := t.count(int64(len(text))); err != nil {
 		return err
 	}
 	t.dockerfile = text
-	if t.only {
-		return errFound
-	}
 	one := func(w *tar.Writer, text []byte) error {
 		c := *h
 		c.Size = int64(len(text))
@@ -295,16 +284,6 @@ func (t *contextTar) folder(r *os.Root) error {
 		if _, err := r.Lstat("dockerfile"); err == nil && t.text == nil {
 			own = "dockerfile"
 		}
-	}
-	if t.only {
-		info, err := r.Lstat(own)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return t.file(r, info, own, true)
 	}
 	return t.walk(r, ".", own, ignored)
 }
@@ -452,20 +431,24 @@ func header(info fs.FileInfo, name string, kind byte) *tar.Header {
 	return &tar.Header{Typeflag: kind, Name: name, Mode: mode, ModTime: time.Unix(0, 0), Format: tar.FormatUnknown}
 }
 
-// tarball writes a tarball's entries, in its order and with what it says of them.
+// tarball writes a tarball's entries, in its order and with what it says of them, but the Dockerfile last: whatever an archive
+// puts in its place as well (the name twice, a symlink, a path through one), the builder reads the one that was judged.
 func (t *contextTar) tarball(f io.Reader, name string) error {
 	plain, err := decompress(f)
 	if err != nil {
 		return badContext("the context %q is neither a folder nor a tarball: plain, gzip or bzip2", name)
 	}
 	r := tar.NewReader(plain)
+	var own tar.Header
+	var text []byte
+	upper := false
 	for n := 0; ; n++ {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			if n == 0 {
 				return badContext("the context %q is an empty tarball", name)
 			}
-			return nil
+			break
 		}
 		if err != nil {
 			return badContext("cannot read the context %q: %v", name, err)
@@ -480,22 +463,32 @@ func (t *contextTar) tarball(f io.Reader, name string) error {
 			h.Typeflag = tar.TypeReg
 		}
 		h.AccessTime, h.ChangeTime, h.ModTime = time.Time{}, time.Time{}, h.ModTime.Truncate(time.Second)
-		if clean := path.Clean(h.Name); h.Typeflag == tar.TypeReg && (clean == dockerfileName || clean == "dockerfile" && t.dockerfile == nil) {
-			text := t.text
-			if text == nil {
-				if text, err = io.ReadAll(io.LimitReader(r, dockerfileLimit+1)); err != nil {
-					return badContext("cannot read the context %q: %v", name, err)
-				}
-			}
-			if err := t.putDockerfile(h, text); err != nil {
+		clean := path.Clean("/" + h.Name)[1:]
+		if h.Typeflag != tar.TypeReg || clean != dockerfileName && (clean != "dockerfile" || upper) {
+			if err := t.put(h, tarReader{r, name}); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := t.put(h, tarReader{r, name}); err != nil {
+		if text, err = io.ReadAll(io.LimitReader(r, dockerfileLimit+1)); err != nil {
+			return badContext("cannot read the context %q: %v", name, err)
+		}
+		if len(text) > dockerfileLimit {
+			return errDockerfileLimit
+		}
+		// Where it stands as well: a hard link may want it there.
+		if err := t.put(h, bytes.NewReader(text)); err != nil {
 			return err
 		}
+		own, upper = *h, clean == dockerfileName
 	}
+	if own.Name == "" {
+		return nil
+	}
+	if own.Name = dockerfileName; t.text != nil {
+		text = t.text
+	}
+	return t.putDockerfile(&own, text)
 }
 
 // tarReader puts a broken tarball in the user's words.

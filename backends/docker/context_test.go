@@ -122,7 +122,7 @@ func TestContextStaysInside(t *testing.T) {
 	}
 	var b bytes.Buffer
 	c := contextOf(field.Object{"context": field.String("c")}, root)
-	if _, err := c.write(context.Background(), &b, nil); err != nil {
+	if _, _, err := c.write(context.Background(), &b, nil); err != nil {
 		t.Fatal(err)
 	}
 	if bytes.Contains(b.Bytes(), []byte("s3cr3t")) {
@@ -201,4 +201,144 @@ func TestTarballs(t *testing.T) {
 	if len(sums) != 1 {
 		t.Errorf("one archive has the sums %v", sums)
 	}
+}
+
+// entry is one of a tarball's: a file with text, or a link to link.
+type entry struct {
+	name, text, link string
+	kind             byte
+}
+
+func tarball(t *testing.T, entries ...entry) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		if e.kind == 0 {
+			e.kind = tar.TypeReg
+		}
+		if err := w.WriteHeader(&tar.Header{Name: e.name, Mode: 0o644, Size: int64(len(e.text)), Typeflag: e.kind, Linkname: e.link}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, e.text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestJudgedDockerfileIsBuilt: the plan holds the context's own Dockerfile, and whatever an archive puts beside it, that one is
+// the last that is sent, as the builder reads it.
+func TestJudgedDockerfileIsBuilt(t *testing.T) {
+	const good, evil = "FROM good\n", "FROM evil\n"
+	for _, c := range []struct {
+		name, dockerfile string
+		entries          []entry
+		want             string
+	}{
+		{"one", "", []entry{{name: "a", text: "1"}, {name: "Dockerfile", text: good}}, good},
+		{"dot", "", []entry{{name: "./Dockerfile", text: good}}, good},
+		{"the last counts", "", []entry{{name: "Dockerfile", text: evil}, {name: "Dockerfile", text: good}}, good},
+		{"absolute", "", []entry{{name: "Dockerfile", text: evil}, {name: "/Dockerfile", text: good}}, good},
+		{"by a detour", "", []entry{{name: "Dockerfile", text: evil}, {name: "x/../Dockerfile", text: good}}, good},
+		{"lower case", "", []entry{{name: "dockerfile", text: evil}, {name: "dockerfile", text: good}}, good},
+		{"lower case beside", "", []entry{{name: "Dockerfile", text: good}, {name: "dockerfile", text: evil}}, good},
+		{"lower case before", "", []entry{{name: "dockerfile", text: evil}, {name: "Dockerfile", text: good}}, good},
+		{"a symlink over it", "", []entry{{name: "Dockerfile", text: good}, {name: "e", text: evil}, {name: "Dockerfile", kind: tar.TypeSymlink, link: "e"}}, good},
+		{"a symlink beside lower case", "", []entry{{name: "dockerfile", text: good}, {name: "e", text: evil}, {name: "Dockerfile", kind: tar.TypeSymlink, link: "e"}}, good},
+		{"through a symlink", "", []entry{{name: "Dockerfile", text: good}, {name: "d", kind: tar.TypeSymlink, link: "."}, {name: "d/Dockerfile", text: evil}}, good},
+		{"hard link", "", []entry{{name: "Dockerfile", text: good}, {name: "x", kind: tar.TypeLink, link: "Dockerfile"}}, good},
+		{"the definition's", good, []entry{{name: "Dockerfile", text: evil}, {name: "a", text: "1"}}, good},
+		{"the definition's alone", good, []entry{{name: "a", text: "1"}}, good},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := t.TempDir()
+			put(t, root, "c.tar", tarball(t, c.entries...))
+			p := spec.Plan{Build: field.Object{"context": field.String("c.tar")}}
+			if c.dockerfile != "" {
+				p.Build["dockerfile"] = field.String(c.dockerfile)
+			}
+			if err := (Kind{}).SealBuild(t.Context(), &p, root); err != nil {
+				t.Fatal(err)
+			}
+			if got := builtText(p.Build); got != c.want {
+				t.Errorf("the plan says %q", got)
+			}
+			var sent bytes.Buffer
+			sum, _, err := contextOf(p.Build, root).write(t.Context(), &sent, func(b []byte) []byte { return append(b, "LABEL x=y\n"...) })
+			if err != nil || sum != planString(p.Build, "sha256") {
+				t.Fatalf("sent is %s, sealed was %s; %v", sum, planString(p.Build, "sha256"), err)
+			}
+			r := tar.NewReader(&sent)
+			var last *tar.Header
+			var text []byte
+			for {
+				h, err := r.Next()
+				if err != nil {
+					break
+				}
+				last = h
+				if text, err = io.ReadAll(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if last == nil || last.Name != "Dockerfile" || last.Typeflag != tar.TypeReg || string(text) != c.want+"LABEL x=y\n" {
+				t.Errorf("the last entry is %+v %q", last, text)
+			}
+		})
+	}
+}
+
+// TestViewHoldsTheContextsImages: policy sees what a context's own Dockerfile starts from.
+func TestViewHoldsTheContextsImages(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "c/Dockerfile", "ARG V=1\nFROM registry.corp/base:$V AS b\nFROM scratch\nCOPY --from=evil/x / /\n")
+	put(t, root, "lower/dockerfile", "FROM registry.corp/lower\n")
+	put(t, root, "empty/Dockerfile", " \n")
+	put(t, root, "latin/Dockerfile", "# \xe9\nFROM a\n")
+	put(t, root, "long/Dockerfile", strings.Repeat("#\n", dockerfileLimit/2+1))
+	put(t, root, "long.tar", tarball(t, entry{name: "Dockerfile", text: strings.Repeat("#\n", dockerfileLimit/2+1)}, entry{name: "Dockerfile", text: "FROM a"}))
+	view := func(fields field.Object) (spec.View, error) {
+		p, problems := Kind{}.Convert(spec.ConvertInput{Target: "local", Fields: fields})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		if _, err := (Kind{}).View(must(t, p)); err == nil {
+			t.Error("a build whose context was not read has a view")
+		}
+		if err := (Kind{}).SealBuild(t.Context(), &p, root); err != nil {
+			return spec.View{}, err
+		}
+		return Kind{}.View(must(t, p))
+	}
+	for _, c := range []struct {
+		context string
+		want    []string
+	}{
+		{"c", []string{"registry.corp/made:1", "registry.corp/base:2", "docker.io/evil/x:latest"}},
+		{"lower", []string{"registry.corp/made:1", "registry.corp/lower:latest"}},
+	} {
+		v, err := view(field.Object{"image": field.String("registry.corp/made:1"), "custom_context": field.String(c.context), "buildargs": field.Object{"V": field.String("2")}})
+		if diff := cmp.Diff(c.want, v.Images); diff != "" || err != nil {
+			t.Errorf("%s: %v\n%s", c.context, err, diff)
+		}
+	}
+	for context, cause := range map[string]string{"empty": "is empty", "latin": "not in UTF-8", "long": "longer than 1 MiB", "long.tar": "longer than 1 MiB"} {
+		var own *contextError
+		if _, err := view(field.Object{"custom_context": field.String(context)}); !errors.As(err, &own) || !strings.Contains(err.Error(), cause) {
+			t.Errorf("%s: %v", context, err)
+		}
+	}
+}
+
+func must(t *testing.T, p spec.Plan) spec.Bound {
+	t.Helper()
+	b, err := Kind{}.Bind(p, sampleIdentity(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

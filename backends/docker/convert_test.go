@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -557,7 +558,13 @@ func TestPlans(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := (Kind{}).View(b); err != nil {
+			read := b
+			if b.Build != nil && builtText(b.Build) == "" {
+				// What SealBuild would put in.
+				read.Build = maps.Clone(b.Build)
+				read.Build["context_dockerfile"] = field.String("FROM a")
+			}
+			if _, err := (Kind{}).View(read); err != nil {
 				t.Error(err)
 			}
 			got := pretty(planValue(b.Plan))

@@ -12,10 +12,11 @@
 //	pull    {image: reference, policy: "never" | "missing" | "always", platform}
 //	        "never": the image must be on the host (autopull off, or an image id). nil pull = the image is built.
 //	        image is create's Image.
-//	build   {dockerfile: text, context: path, sha256: hex, encoding: "gzip" | "bzip2", buildargs: map (values may be holes),
+//	build   {dockerfile: text, context: path, sha256: hex, context_dockerfile: text, encoding: "gzip" | "bzip2", buildargs: map (values may be holes),
 //	        target, platform, pull: bool (base images anew), tag: reference, temporary: bool, when: "absent" | "always",
 //	        labels: map}
-//	        context nil = the Dockerfile alone. sha256 is put in by SealBuild and checked again before sending.
+//	        context nil = the Dockerfile alone. sha256, and context_dockerfile where the context's own is built, are put in by
+//	        SealBuild; the first is checked again before sending, and covers the second.
 //	        encoding only with a context. when "absent": the image has a name of its own and is built where it is absent.
 //	        temporary: the image goes when the instance goes; its tag, and create's Image, are made at Bind, from the identity.
 //	        A built image is never pulled.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -29,7 +30,39 @@ func (b *backend) Inspect(ctx context.Context, instance string) (backends.Status
 	if c == nil {
 		return b.gone(instance), nil
 	}
-	return b.inspect(ctx, c.ID, instance)
+	s, err := b.inspect(ctx, c.ID, instance)
+	if err == nil && s.State == backends.StateRunning && len(s.Warnings) == 0 {
+		if killed := b.memoryKills(ctx, s.Started, b.engineNow(), "container", c.ID); !killed[c.ID].IsZero() {
+			s.Warnings = []string{warnMemory}
+		}
+	}
+	return s, err
+}
+
+const warnMemory = "the kernel killed a process of this container for memory: hostconfig.mem_limit may be too low"
+
+// memoryKills tells of which containers the kernel killed a process for memory, and when last. Engines before 23 tell it of a
+// container that runs by an event alone. Their buffer of events is finite, and what is learnt here is a help: no error.
+func (b *backend) memoryKills(ctx context.Context, from, to time.Time, filter, value string) map[string]time.Time {
+	q := url.Values{
+		"since": {apiTime(from)}, "until": {apiTime(to)},
+		"filters": {filterJSON(map[string][]string{"type": {"container"}, "event": {"oom"}, filter: {value}})},
+	}
+	resp, err := b.send(ctx, call{what: "look at docker's events", method: http.MethodGet, path: "/events", query: q, wait: 5 * time.Second})
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	last := map[string]time.Time{}
+	for m := newMessages(resp.Body); ; {
+		var e event
+		if m.next(&e) != nil {
+			return last
+		}
+		if at := time.Unix(0, e.TimeNano); e.Actor.ID != "" && at.After(last[e.Actor.ID]) {
+			last[e.Actor.ID] = at
+		}
+	}
 }
 
 func (b *backend) inspect(ctx context.Context, id, instance string) (backends.Status, error) {
@@ -41,6 +74,12 @@ func (b *backend) inspect(ctx context.Context, id, instance string) (backends.St
 		return backends.Status{}, b.failure(ctx, err)
 	}
 	s := b.status(r)
+	if f := s.Failure; f != nil && f.Class == backends.ClassOOM && !s.Started.IsZero() {
+		// Killed for memory and ended by SIGKILL need not be one: a child then, the worker by somebody's hand later.
+		if at, told := b.memoryKills(ctx, s.Started, s.Finished.Add(time.Second), "container", id)[id]; told && s.Finished.Sub(at) > killedApart {
+			s.Failure, s.Warnings = b.exitFailure(s, r, false), []string{warnMemory}
+		}
+	}
 	if s.State == backends.StateExited && s.Failure != nil {
 		// The log is a help, not a condition.
 		s.Failure.Log, _ = b.lastLines(ctx, id, r.Config != nil && r.Config.Tty)
@@ -50,6 +89,12 @@ func (b *backend) inspect(ctx context.Context, id, instance string) (backends.St
 	}
 	return s, nil
 }
+
+// apiTime is a time as a query of the API has it.
+func apiTime(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }
+
+// killedApart is more than what lies between a worker's death and the engine's knowledge of it.
+const killedApart = 3 * time.Second
 
 // neverRan turns the failure of a worker whose program docker's init could not start into what it is: without an init the
 // engine itself refuses such a start.
@@ -136,10 +181,13 @@ func (b *backend) status(r container.InspectResponse) backends.Status {
 	case backends.StateExited:
 		code := r.State.ExitCode
 		s.ExitCode = &code
-		s.Failure = b.exitFailure(s, r)
+		s.Failure = b.exitFailure(s, r, true)
 	case backends.StateRunning, backends.StateStarting:
 		s.Finished = time.Time{}
 	case backends.StateGone:
+	}
+	if r.State.OOMKilled && (s.Failure == nil || s.Failure.Class != backends.ClassOOM) {
+		s.Warnings = []string{warnMemory}
 	}
 	return s
 }
@@ -160,8 +208,8 @@ func stateOf(state string) backends.State {
 // exitFailure is why a container that is not running any more is not well; nil where it ended with 0.
 //
 // Docker's OOMKilled says that the kernel killed some process of the container, at any time. The worker itself was the one
-// only if it ended by SIGKILL: 137, also through an init.
-func (b *backend) exitFailure(s backends.Status, r container.InspectResponse) *backends.Failure {
+// only if it ended by SIGKILL: 137, also through an init; then the same plan would end so again. itself = false says that it was not.
+func (b *backend) exitFailure(s backends.Status, r container.InspectResponse, itself bool) *backends.Failure {
 	code := r.State.ExitCode
 	if code == 0 && r.State.Error == "" {
 		return nil
@@ -176,8 +224,8 @@ func (b *backend) exitFailure(s backends.Status, r container.InspectResponse) *b
 		limit = r.HostConfig.Memory
 	}
 	switch {
-	case r.State.OOMKilled && code == 137:
-		f.Class, f.Field, f.Hint = backends.ClassOOM, "hostconfig.mem_limit", "raise hostconfig.mem_limit"
+	case r.State.OOMKilled && code == 137 && itself:
+		f.Class, f.Retryable, f.Field, f.Hint = backends.ClassOOM, false, "hostconfig.mem_limit", "raise hostconfig.mem_limit"
 		at := "for want of memory"
 		if limit > 0 {
 			at = "at its memory limit of " + units.BytesSize(float64(limit))
@@ -190,7 +238,7 @@ func (b *backend) exitFailure(s backends.Status, r container.InspectResponse) *b
 	default:
 		f.Message = fmt.Sprintf("%s: the worker ended with exit code %d%s", s.Object, code, after)
 	}
-	if r.State.OOMKilled && code != 137 {
+	if r.State.OOMKilled && f.Class != backends.ClassOOM {
 		f.Hint = "the kernel killed a process of this container for memory before: hostconfig.mem_limit may be too low"
 	}
 	return f

@@ -8,6 +8,8 @@ import (
 	"compress/bzip2"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -391,8 +393,7 @@ func sentBuild(t *testing.T, c backendtest.Call, build field.Object, s *backendt
 		t.Errorf("the context is %s, judged was %s", got["encoding"], build["encoding"])
 	}
 	delete(got, "encoding")
-	// The context as it came, without the marks, is sealed again: by the driver's own rule for a tarball.
-	folder := t.TempDir()
+	// The context as it came, without the marks, has the sum that was judged.
 	stripped := &bytes.Buffer{}
 	w, r := tar.NewWriter(stripped), tar.NewReader(plain)
 	text := ""
@@ -413,6 +414,7 @@ func sentBuild(t *testing.T, c backendtest.Call, build field.Object, s *backendt
 			content = []byte(text)
 			h.Size = int64(len(content))
 		}
+		h.Format = tar.FormatUnknown
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}
@@ -427,14 +429,11 @@ func sentBuild(t *testing.T, c backendtest.Call, build field.Object, s *backendt
 		got["dockerfile"] = field.String(text)
 	}
 	if build["context"] != nil {
-		if err := os.WriteFile(filepath.Join(folder, "c.tar"), stripped.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		p := spec.Plan{Build: field.Object{"context": field.String("c.tar")}}
-		if err := (docker.Kind{}).SealBuild(t.Context(), &p, folder); err != nil {
-			t.Fatal(err)
-		}
-		got["sha256"] = p.Build["sha256"]
+		sum := sha256.Sum256(stripped.Bytes())
+		got["sha256"] = field.String(hex.EncodeToString(sum[:]))
+	}
+	if build["context_dockerfile"] != nil {
+		got["context_dockerfile"] = field.String(text)
 	}
 	same(t, "build", got, want)
 }

@@ -37,6 +37,7 @@ func (b *backend) List(ctx context.Context) ([]backends.Object, error) {
 		return nil, b.failure(ctx, err)
 	}
 	var out []backends.Object
+	var running []*backends.Status
 	for _, c := range containers {
 		o := backends.Object{Kind: objectContainer, ID: c.ID, Name: nameOf(c), Instance: c.Labels[spec.LabelInstance]}
 		switch {
@@ -45,7 +46,9 @@ func (b *backend) List(ctx context.Context) ([]backends.Object, error) {
 			if err != nil {
 				return nil, err
 			}
-			o.Status = &s
+			if o.Status = &s; s.State == backends.StateRunning {
+				running = append(running, &s)
+			}
 		case c.Labels[labelBuild] != "":
 			o.Instance = c.Labels[labelBuild]
 		default:
@@ -54,6 +57,7 @@ func (b *backend) List(ctx context.Context) ([]backends.Object, error) {
 		}
 		out = append(out, o)
 	}
+	b.warn(ctx, running)
 	images, err := b.images(ctx)
 	if err != nil {
 		return nil, b.failure(ctx, err)
@@ -62,6 +66,20 @@ func (b *backend) List(ctx context.Context) ([]backends.Object, error) {
 		out = append(out, imageObject(i))
 	}
 	return out, nil
+}
+
+// warn puts in what went wrong beside the workers that run: one call for all of them.
+func (b *backend) warn(ctx context.Context, running []*backends.Status) {
+	if len(running) == 0 {
+		return
+	}
+	first := slices.MinFunc(running, func(a, b *backends.Status) int { return a.Created.Compare(b.Created) }).Created
+	killed := b.memoryKills(ctx, first, b.engineNow(), "label", spec.LabelEngine+"="+b.engine)
+	for _, s := range running {
+		if !killed[s.NativeID].IsZero() {
+			s.Warnings = []string{warnMemory}
+		}
+	}
 }
 
 // imageObject: an image goes with the instance that it was built for, or that built it and did not come to its end; one that

@@ -1,10 +1,10 @@
 package docker
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
@@ -46,8 +46,11 @@ func (Kind) View(b spec.Bound) (spec.View, error) {
 	v := view{View: spec.View{Name: c.Name, Builds: b.Build != nil, Labels: c.Labels}}
 	v.addImage(c.Image)
 	if b.Build != nil {
-		args, _ := b.Build["buildargs"].(field.Object)
-		for _, i := range dockerfileImages(build.Dockerfile, args) {
+		text := builtText(b.Build)
+		if text == "" {
+			return spec.View{}, errors.New("cannot read the build: its context was not read, and it holds no Dockerfile")
+		}
+		for _, i := range dockerfileImages(text, planObject(b.Build, "buildargs")) {
 			v.addImage(i)
 		}
 	}
@@ -229,160 +232,4 @@ func viewResources(r *container.Resources) spec.Resources {
 		out.Pids = max(*r.PidsLimit, 0)
 	}
 	return out
-}
-
-// dockerfileImages are the images that a Dockerfile names: FROM, COPY --from and RUN --mount=from=, with the arguments
-// before the first FROM put in. What cannot be told (an argument that is a secret) stays as written, and so fits no list.
-func dockerfileImages(text string, args field.Object) []string {
-	var images []string
-	var stages []string
-	known := map[string]string{}
-	begun := false
-	add := func(image string) {
-		if image == "" || image == "scratch" || slices.ContainsFunc(stages, func(s string) bool { return strings.EqualFold(s, image) }) {
-			return
-		}
-		if n, err := strconv.Atoi(image); err == nil && n < len(stages) {
-			return
-		}
-		images = append(images, image)
-	}
-	for _, words := range dockerfileLines(text) {
-		for len(words) > 1 && strings.EqualFold(words[0], "ONBUILD") {
-			words = words[1:]
-		}
-		switch strings.ToUpper(words[0]) {
-		case "ARG":
-			for _, w := range words[1:] {
-				if begun {
-					break
-				}
-				name, value, _ := strings.Cut(w, "=")
-				switch given := args[name].(type) {
-				case field.String:
-					known[name] = string(given)
-				case nil:
-					known[name] = expand(value, known)
-				}
-			}
-		case "FROM":
-			begun = true
-			words = words[1:]
-			for len(words) > 0 && strings.HasPrefix(words[0], "--") {
-				words = words[1:]
-			}
-			if len(words) == 0 {
-				continue
-			}
-			add(expand(words[0], known))
-			name := ""
-			if len(words) == 3 && strings.EqualFold(words[1], "AS") {
-				name = words[2]
-			}
-			stages = append(stages, name)
-		case "COPY", "ADD", "RUN":
-			for _, w := range words[1:] {
-				if !strings.HasPrefix(w, "--") {
-					break
-				}
-				if image, ok := strings.CutPrefix(w, "--from="); ok {
-					add(image)
-				}
-				if options, ok := strings.CutPrefix(w, "--mount="); ok {
-					for o := range strings.SplitSeq(options, ",") {
-						if image, ok := strings.CutPrefix(o, "from="); ok {
-							add(image)
-						}
-					}
-				}
-			}
-		}
-	}
-	return images
-}
-
-// dockerfileLines are the instructions' words, continued lines joined, comments left out.
-func dockerfileLines(text string) [][]string {
-	escape := "\\"
-	directives := true
-	var out [][]string
-	var joined strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if directives {
-			if name, value, ok := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "#")), "="); ok && strings.HasPrefix(line, "#") {
-				if strings.EqualFold(strings.TrimSpace(name), "escape") && strings.TrimSpace(value) == "`" {
-					escape = "`"
-				}
-				continue
-			}
-			directives = false
-		}
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		rest, more := strings.CutSuffix(line, escape)
-		joined.WriteString(rest)
-		if more {
-			continue
-		}
-		if words := strings.Fields(joined.String()); len(words) > 0 {
-			out = append(out, words)
-		}
-		joined.Reset()
-	}
-	if words := strings.Fields(joined.String()); len(words) > 0 {
-		out = append(out, words)
-	}
-	return out
-}
-
-// expand puts arguments into $NAME, ${NAME}, ${NAME:-word} and ${NAME:+word}, and drops quotes. A name that is not known
-// stays as written.
-func expand(s string, known map[string]string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\'':
-		case c != '$' || i+1 == len(s):
-			b.WriteByte(c)
-		case s[i+1] == '{':
-			end := strings.IndexByte(s[i:], '}')
-			if end < 0 {
-				b.WriteString(s[i:])
-				return b.String()
-			}
-			inner := s[i+2 : i+end]
-			name, word, modified := strings.Cut(inner, ":")
-			value, ok := known[name]
-			switch {
-			case modified && strings.HasPrefix(word, "-"):
-				if value == "" {
-					value = word[1:]
-				}
-				b.WriteString(value)
-			case modified && strings.HasPrefix(word, "+"):
-				if value != "" {
-					b.WriteString(word[1:])
-				}
-			case ok && !modified:
-				b.WriteString(value)
-			default:
-				b.WriteString(s[i : i+end+1])
-			}
-			i += end
-		default:
-			end := i + 1
-			for end < len(s) && (alnum(s[end]) || s[end] == '_') {
-				end++
-			}
-			if value, ok := known[s[i+1:end]]; ok {
-				b.WriteString(value)
-			} else {
-				b.WriteString(s[i:end])
-			}
-			i = end - 1
-		}
-	}
-	return b.String()
 }

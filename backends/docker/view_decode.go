@@ -35,6 +35,7 @@ type buildPlan struct {
 	Dockerfile string            `json:"dockerfile"`
 	Context    string            `json:"context"`
 	SHA256     string            `json:"sha256"`
+	Text       string            `json:"context_dockerfile"`
 	Encoding   string            `json:"encoding"`
 	BuildArgs  map[string]string `json:"buildargs"`
 	Target     string            `json:"target"`

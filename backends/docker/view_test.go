@@ -165,6 +165,13 @@ func TestDockerfileImages(t *testing.T) {
 		{"unknown argument", "FROM ${X}", nil, []string{"${X}"}},
 		{"quotes", `FROM "a"`, nil, []string{"a"}},
 		{"trigger", "FROM a\nONBUILD COPY --from=b / /", nil, []string{"a", "b"}},
+		{"an argument within another's quotes", "ARG A=evil\nARG B=\"x A=good\"\nFROM $A", nil, []string{"evil"}},
+		{"an escaped quote", "ARG A=evil\nARG B=\"x\\\" A=good\"\nFROM $A", nil, []string{"evil"}},
+		{"an escaped space", "ARG A=evil\nARG B=x\\ A=good\nFROM $A", nil, []string{"evil"}},
+		{"two arguments", "ARG A=a B='b'\nFROM $A$B", nil, []string{"ab"}},
+		{"no directive", "# a b = c\n# escape=`\nFROM a\nRUN x `\nFROM evil", nil, []string{"a", "evil"}},
+		{"two escape characters", "FROM a\nRUN x \\\\\nFROM evil", nil, []string{"a", "evil"}},
+		{"byte order mark", "\ufeffFROM a", nil, []string{"a"}},
 		{"nothing", "", nil, nil},
 		{"broken", "FROM\nFROM ${\nARG\n\\", nil, []string{"${"}},
 	} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -57,6 +58,8 @@ type event struct {
 		ID         string
 		Attributes map[string]string
 	}
+	TimeNano int64 `json:"timeNano"`
+	oom      bool  // this, or one before that was not looked at yet, told that a process was killed for memory
 }
 
 // watch is one Watch under way. Its maps belong to the goroutine that calls sink.
@@ -105,11 +108,13 @@ type dirty struct {
 
 func (d *dirty) add(e event) {
 	d.mu.Lock()
-	if _, ok := d.ids[e.Actor.ID]; !ok {
+	old, ok := d.ids[e.Actor.ID]
+	if !ok {
 		d.order = append(d.order, e.Actor.ID)
 	}
+	e.oom = old.oom || e.Action == "oom"
 	// The exit code is in one event alone.
-	if old, ok := d.ids[e.Actor.ID]; ok && e.Actor.Attributes["exitCode"] == "" && old.Actor.Attributes["exitCode"] != "" {
+	if ok && e.Actor.Attributes["exitCode"] == "" && old.Actor.Attributes["exitCode"] != "" {
 		e.Actor.Attributes = old.Actor.Attributes
 	}
 	d.ids[e.Actor.ID] = e
@@ -147,7 +152,7 @@ func (w *watch) follow(ctx context.Context) error {
 	_ = resp.Body.Close()
 	q := url.Values{"filters": {filterJSON(map[string][]string{
 		"type": {"container"}, "label": {spec.LabelEngine + "=" + w.engine},
-		"event": {"create", "start", "die", "destroy", "pause", "unpause", "restart"},
+		"event": {"create", "start", "die", "destroy", "pause", "unpause", "restart", "oom"},
 	})}}
 	if now, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		q.Set("since", strconv.FormatInt(now.Unix()-1, 10))
@@ -235,14 +240,21 @@ func (w *watch) look(ctx context.Context, e event) error {
 		w.tellGone(instance, e)
 		return nil
 	}
+	if e.oom && s.State == backends.StateRunning {
+		s.Warnings = []string{warnMemory}
+	}
 	w.tell(s)
 	return nil
 }
 
-// tell calls sink if something is new.
+// tell calls sink if something is new. A warning stays: not every engine tells it again.
 func (w *watch) tell(s backends.Status) {
 	old, ok := w.known[s.Instance]
-	same := ok && old.State == s.State && old.NativeID == s.NativeID && old.Started.Equal(s.Started) && old.Finished.Equal(s.Finished)
+	if ok && old.NativeID == s.NativeID && len(s.Warnings) == 0 && (s.Failure == nil || s.Failure.Class != backends.ClassOOM) {
+		s.Warnings = old.Warnings
+	}
+	same := ok && old.State == s.State && old.NativeID == s.NativeID && old.Started.Equal(s.Started) && old.Finished.Equal(s.Finished) &&
+		slices.Equal(old.Warnings, s.Warnings)
 	w.known[s.Instance] = s
 	if !same {
 		w.sink(s)

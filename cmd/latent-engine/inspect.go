@@ -86,5 +86,8 @@ func (a *app) printStatus(s backends.Status) error {
 			add("", line)
 		}
 	}
+	for _, w := range s.Warnings {
+		add("warning", w)
+	}
 	return table(a.stdout, rows)
 }

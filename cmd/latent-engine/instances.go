@@ -61,6 +61,9 @@ func statusWord(s backends.Status) string {
 		}
 		return fmt.Sprintf("exited (%d)", *s.ExitCode)
 	}
+	if len(s.Warnings) > 0 {
+		return string(s.State) + " (warning)"
+	}
 	return string(s.State)
 }
 

@@ -67,7 +67,7 @@ func TestErrors(t *testing.T) {
 		{"live", &engine.LiveError{Worker: "linux", Instance: "01J8", Starting: true}, exitFailed, "latent-engine: error: worker \"linux\" has an instance already: 01J8 is being started\nhint: latent-engine stop 01J8 ends it, --replace takes its place\n"},
 		{"several", &engine.NotFoundError{ID: "abcd", Several: []string{"a-1", "b-2"}}, exitFailed, "latent-engine: error: \"abcd\" names several instances: [a-1 b-2]\nhint: latent-engine ps lists the instances\n"},
 		{
-			"failure", &backends.Failure{Class: backends.ClassOOM, Message: "the kernel killed the worker", Log: []string{"one", "two\x07"}, Hint: "raise hostconfig.mem_limit", Retryable: true},
+			"failure", &backends.Failure{Class: backends.ClassOOM, Message: "the kernel killed the worker", Log: []string{"one", "two\x07"}, Hint: "raise hostconfig.mem_limit"},
 			exitFailed, "failed (oom): the kernel killed the worker; last log lines:\n  | one\n  | two\\a\n  raise hostconfig.mem_limit\n",
 		},
 	} {
@@ -86,6 +86,18 @@ func TestErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWarnings: an instance that is well, with a warning, is shown so.
+func TestWarnings(t *testing.T) {
+	var b bytes.Buffer
+	s := backends.Status{Instance: "01J8", State: backends.StateRunning, Warnings: []string{"a process was killed"}}
+	if err := (&app{stdout: &b}).printStatus(s); err != nil || !strings.Contains(b.String(), "running (warning)") || !strings.Contains(b.String(), "warning  ") || !strings.Contains(b.String(), "a process was killed") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+	if endedWell(s) || statusWord(backends.Status{State: backends.StateRunning}) != "running" {
+		t.Error("a status without a warning has one")
 	}
 }
 

@@ -2,6 +2,7 @@
 # install.sh puts in place what the integration tests and `make demo` run against.
 #
 #   install.sh docker-debian   the distribution's own Docker Engine (package docker.io)
+#   install.sh ssh             its ssh server and client, for engines that are reached over ssh
 #   install.sh engine29        Docker Engine 29 and runc, built from their Go modules
 #   install.sh registry        the distribution registry, built from its Go module
 #   install.sh [all]           all of them
@@ -76,6 +77,7 @@ install_packages() {
 		case $package in
 		docker.io) units+=(docker.service docker.socket) ;;
 		containerd) units+=(containerd.service) ;;
+		openssh-server) units+=(ssh.service ssh.socket) ;;
 		esac
 	done
 	if ((${#units[@]})) && command -v systemctl >/dev/null; then
@@ -129,6 +131,11 @@ docker_debian() {
 	install_packages docker.io containerd runc iptables iproute2 tini ca-certificates
 }
 
+ssh() {
+	# docker.io has the docker command, which is the far end of a connection over ssh.
+	install_packages docker.io openssh-server openssh-client
+}
+
 engine29() {
 	local module version recipe
 	install_packages containerd iptables iproute2 tini ca-certificates
@@ -154,20 +161,22 @@ registry() {
 }
 
 (($# <= 1)) || {
-	say "usage: install.sh [docker-debian|engine29|registry|all]"
+	say "usage: install.sh [docker-debian|ssh|engine29|registry|all]"
 	exit 2
 }
 case ${1:-all} in
 docker-debian) docker_debian ;;
+ssh) ssh ;;
 engine29) engine29 ;;
 registry) registry ;;
 all)
 	docker_debian
+	ssh
 	engine29
 	registry
 	;;
 *)
-	say "usage: install.sh [docker-debian|engine29|registry|all]"
+	say "usage: install.sh [docker-debian|ssh|engine29|registry|all]"
 	exit 2
 	;;
 esac

@@ -6,6 +6,7 @@
 //	WORKER_LOG_LINES=n   print n numbered lines ("line 1 of n") before anything else happens
 //	WORKER_SLEEP=2s      wait that long, then go on (a bare number is seconds)
 //	WORKER_OOM=1         allocate and touch memory until the kernel ends the process
+//	WORKER_CHILD_OOM=1   start a child that does that, tell how it ended, and go on
 //	WORKER_EXIT=3        exit with that code instead of running on
 //	WORKER_STUBBORN=1    ignore SIGTERM, as a worker does that hangs
 //	WORKER_DIAL=1        connect to BUILDMASTER:BUILDMASTER_PORT over TCP, and exit 1 if that fails
@@ -19,6 +20,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"sort"
 	"strconv"
@@ -86,6 +88,12 @@ func run(args, environ []string) int {
 			fmt.Printf("stopping: %s\n", sig)
 			return 0
 		}
+	}
+
+	if set["WORKER_CHILD_OOM"] == "1" {
+		child := exec.Command("/proc/self/exe", "WORKER_CHILD_OOM=0", "WORKER_SLEEP=0", "WORKER_OOM=1")
+		child.Env = []string{}
+		fmt.Printf("the child ended: %v\n", child.Run())
 	}
 
 	if set["WORKER_OOM"] == "1" {
