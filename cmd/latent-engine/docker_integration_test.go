@@ -47,11 +47,15 @@ func onEngines(t *testing.T, test func(*testing.T, *terminal)) {
 	}
 }
 
-// define writes the definition: workers that end in different ways, and more.
+// define writes the definition: workers that end in different ways, and more. Without an engine id the state folder's counts.
 func (w *terminal) define(more string) {
 	w.Helper()
+	id := ""
+	if w.id != "" {
+		id = "id: " + w.id + ", "
+	}
 	w.write("ci.yaml", fmt.Sprintf(`version: 1
-engine: {id: %s, advertise: ci.corp}
+engine: {%sadvertise: ci.corp}
 backends: {local: {docker: {docker_host: %q}}}
 workers:
   runs:
@@ -66,7 +70,7 @@ workers:
     autopull: false
     env: {WORKER_LOG_LINES: 2, WORKER_EXIT: "${{ string(props.code) }}"}
   absent: {image: latent-engine.test/absent:none, autopull: false}
-%s`, w.id, w.docker.Host(), workerImage, workerImage, workerImage, more))
+%s`, id, w.docker.Host(), workerImage, workerImage, workerImage, more))
 }
 
 func (w *terminal) write(name, content string) {

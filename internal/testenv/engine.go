@@ -24,7 +24,7 @@ import (
 
 // Engine is a running Docker Engine that belongs to this test binary alone. All its tests share
 // it, so a test names its objects uniquely and removes them, and one that stops or restarts the
-// engine does not run in parallel with others.
+// engine does not run in parallel with others, or takes one of its own ([OwnEngines]).
 type Engine struct {
 	Name       string // "debian" or "today"; names the sub-test in a matrix
 	Version    string // as the engine reports it
@@ -73,14 +73,20 @@ func Today(t testing.TB) *Engine {
 // Engines returns every engine that is there, for a matrix. It skips only if there is none.
 func Engines(t testing.TB) []*Engine {
 	t.Helper()
-	var all []*Engine
+	return all(t, engine)
+}
+
+// all gets every engine that is there.
+func all(t testing.TB, get func(name string, find func() (programs, error)) (*Engine, error)) []*Engine {
+	t.Helper()
+	var found []*Engine
 	var reasons []error
 	for name, find := range map[string]func() (programs, error){"docker-debian": debian, "docker-today": today} {
-		e, err := engine(name, find)
+		e, err := get(name, find)
 		switch {
 		case err == nil:
 			e.attach(t)
-			all = append(all, e)
+			found = append(found, e)
 		case required(name):
 			Missing(t, name, err)
 		default:
@@ -88,11 +94,29 @@ func Engines(t testing.TB) []*Engine {
 			reasons = append(reasons, err)
 		}
 	}
-	if len(all) == 0 {
+	if len(found) == 0 {
 		Missing(t, "every Docker Engine", errors.Join(reasons...))
 	}
-	slices.SortFunc(all, func(a, b *Engine) int { return strings.Compare(a.Name, b.Name) })
-	return all
+	slices.SortFunc(found, func(a, b *Engine) int { return strings.Compare(a.Name, b.Name) })
+	return found
+}
+
+// OwnEngines is [Engines] with engines that are this test's alone: it may stop and kill them while
+// other tests run. They end with the test.
+func OwnEngines(t testing.TB) []*Engine {
+	t.Helper()
+	return all(t, func(_ string, find func() (programs, error)) (*Engine, error) {
+		e, err := launch(find)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() {
+			if err := e.close(); err != nil {
+				t.Errorf("cannot end engine %s: %v", e.Name, err)
+			}
+		})
+		return e, nil
+	})
 }
 
 // Main runs the tests of a package and ends the engines that they started. It returns the exit

@@ -1,0 +1,343 @@
+//go:build integration
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/latent-engine/latent-engine/backends"
+	"github.com/latent-engine/latent-engine/internal/testenv"
+)
+
+// many is how many starts go at once.
+const many = 10
+
+// TestMany has many starts at once, each a process of its own, and two engines side by side on one Docker Engine.
+func TestMany(t *testing.T) {
+	for _, e := range testenv.Engines(t) {
+		t.Run(e.Name, func(t *testing.T) {
+			t.Parallel()
+			e.LoadWorkerImage(t, workerImage)
+			had := everything(t, e)
+			for _, test := range []struct {
+				name string
+				test func(*testing.T, *terminal)
+			}{
+				{"Names", manyNames},
+				{"OneName", manyOfOneName},
+				{"OneID", manyOfOneID},
+				{"Replace", manyReplacing},
+				{"Stop", stopWhileStarting},
+				{"TwoEngines", twoEngines},
+			} {
+				t.Run(test.name, func(t *testing.T) {
+					w := newTerminal(t, e, "many-"+strings.ToLower(test.name))
+					w.define(builtWorker)
+					test.test(t, w)
+					w.stopAll()
+					w.clean()
+				})
+			}
+			if diff := cmp.Diff(had, everything(t, e)); diff != "" {
+				t.Errorf("what the engine holds (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// builtWorker is a worker whose image is built for it and removed with it, in two stages.
+const builtWorker = `  built:
+    masterFQDN: ci.corp
+    dockerfile: |
+      FROM ` + workerImage + ` AS one
+      RUN ["/worker", "WORKER_EXIT=0"]
+      FROM ` + workerImage + `
+      COPY --from=one /worker /worker2
+`
+
+// atOnce begins n starts and waits for all of them.
+func (w *terminal) atOnce(n int, args func(i int) []string) []outcome {
+	w.Helper()
+	processes := make([]*process, n)
+	for i := range processes {
+		processes[i] = w.begin(append(append([]string{"start"}, args(i)...), "-f", "ci.yaml", "-o", "json")...)
+	}
+	out := make([]outcome, n)
+	for i, p := range processes {
+		out[i] = p.outcome()
+	}
+	return out
+}
+
+// outcome is how a start ended.
+type outcome struct {
+	startResult
+	code           int
+	stdout, stderr string
+}
+
+// outcome waits for a start with -o json, and holds what it prints against its schema.
+func (p *process) outcome() outcome {
+	p.Helper()
+	o := outcome{code: p.end(), stdout: p.stdout.String(), stderr: p.stderr.String()}
+	if err := checkSchema("start", []byte(o.stdout)); err != nil {
+		p.Fatalf("%v: %v\nstdout: %s\nstderr: %s", p.cmd.Args, err, o.stdout, o.stderr)
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &o.startResult); err != nil {
+		p.Fatal(err)
+	}
+	if o.Started != (o.code == 0) || o.Started != (o.Instance != nil) || o.Started == (o.Failure != nil) {
+		p.Fatalf("%v: exit code %d\nstdout: %s\nstderr: %s", p.cmd.Args, o.code, o.stdout, o.stderr)
+	}
+	return o
+}
+
+// list is what ps shows.
+func (w *terminal) list() []backends.Status {
+	w.Helper()
+	var list []backends.Status
+	w.json(0, &list, "ps")
+	return list
+}
+
+// running wants ps to show n instances that run, and the engine to hold their containers and no others.
+func (w *terminal) running(n int) []backends.Status {
+	w.Helper()
+	list := w.list()
+	containers, _ := w.ours()
+	if len(list) != n || len(containers) != n {
+		w.Fatalf("ps shows %d instances, the engine has %d containers; want %d: %+v", len(list), len(containers), n, list)
+	}
+	for _, s := range list {
+		if s.State != backends.StateRunning {
+			w.Errorf("ps: %+v", s)
+		}
+	}
+	return list
+}
+
+func (w *terminal) stopAll() {
+	w.Helper()
+	args := []string{"stop", "--fast"}
+	for _, s := range w.list() {
+		args = append(args, s.Instance)
+	}
+	if len(args) > 2 {
+		w.run(0, args...)
+	}
+}
+
+// clean wants nothing to be left: in Docker, in the journal, in the state folder.
+func (w *terminal) clean() {
+	w.Helper()
+	w.nothingLeft()
+	if stdout, _ := w.run(0, "gc"); stdout != "nothing to remove\n" {
+		w.Errorf("gc still finds something: %s", stdout)
+	}
+	locks, err := os.ReadDir(filepath.Join(w.dir, "state", "starts"))
+	if err != nil || len(locks) > 0 {
+		w.Errorf("locks of starts are left: %v %v", locks, err)
+	}
+}
+
+// manyNames: as many workers as starts, some with an image of their own.
+func manyNames(t *testing.T, w *terminal) {
+	for i, o := range w.atOnce(many, func(i int) []string {
+		return []string{[]string{"runs", "built"}[i%2], "--as", fmt.Sprintf("w%d", i)}
+	}) {
+		if !o.Started || o.Instance.WorkerName != fmt.Sprintf("w%d", i) {
+			t.Errorf("start %d: %s\n%s", i, o.stdout, o.stderr)
+		}
+	}
+	names := map[string]bool{}
+	for _, s := range w.running(many) {
+		names[s.WorkerName] = true
+	}
+	if _, images := w.ours(); len(names) != many || len(images) < many/2 {
+		t.Errorf("workers %v, images %v", names, images)
+	}
+	if stdout, _ := w.run(0, "gc"); stdout != "nothing to remove\n" {
+		t.Errorf("gc: %s", stdout)
+	}
+}
+
+// manyOfOneName: a worker lives once. One start wins, the others say who did.
+func manyOfOneName(t *testing.T, w *terminal) {
+	won := ""
+	all := w.atOnce(many, func(int) []string { return []string{"runs"} })
+	for _, o := range all {
+		if o.Started {
+			won += o.Instance.Instance
+		}
+	}
+	if list := w.running(1); list[0].Instance != won {
+		t.Fatalf("%q say that they started; ps: %+v", won, list)
+	}
+	for _, o := range all {
+		if o.Started {
+			continue
+		}
+		f := o.Failure
+		if o.code != 1 || f.Class != backends.ClassCapacity || !f.Retryable || !strings.Contains(f.Message, `worker "runs" has an instance already: `+won+" is ") || !strings.Contains(f.Hint, "--replace") {
+			t.Errorf("exit code %d: %+v\n%s", o.code, f, o.stderr)
+		}
+	}
+}
+
+// manyOfOneID: the same id is the same start, whoever comes first.
+func manyOfOneID(t *testing.T, w *terminal) {
+	const id = "01J8Z3W6R4T5Y7N8B2V1C0X9M3"
+	for round, worker := range []string{"runs", "built"} {
+		id := id[:25] + fmt.Sprint(round)
+		made, native := 0, map[string]bool{}
+		for i, o := range w.atOnce(many, func(i int) []string {
+			return []string{worker, "--id", id, "--password-out", fmt.Sprintf("%s%d.pass", worker, i)}
+		}) {
+			if !o.Started || o.Instance.Instance != id || o.Instance.State != backends.StateRunning {
+				t.Errorf("start %d: %s\n%s", i, o.stdout, o.stderr)
+				continue
+			}
+			native[o.Instance.NativeID] = true
+			if o.PasswordOut != "" {
+				made++
+			}
+		}
+		if len(native) != 1 || made != 1 {
+			t.Errorf("%d starts of one id gave containers %v and %d passwords", many, native, made)
+		}
+		w.running(round + 1)
+	}
+}
+
+// manyReplacing: each takes the place of the one before it, and the last one lives.
+func manyReplacing(t *testing.T, w *terminal) {
+	w.run(0, "start", "runs")
+	lived := map[string]bool{}
+	for i, o := range w.atOnce(many, func(int) []string { return []string{"runs", "--replace"} }) {
+		if !o.Started {
+			t.Errorf("start %d: %s\n%s", i, o.stdout, o.stderr)
+			continue
+		}
+		lived[o.Instance.Instance] = true
+	}
+	if list := w.running(1); len(lived) != many || !lived[list[0].Instance] {
+		t.Errorf("started: %v; ps: %+v", lived, list)
+	}
+}
+
+// held is a proxy that holds one call, and a definition, held.yaml, of which the calls go through it.
+func (w *terminal) held(method, path string, at when) *proxy {
+	w.Helper()
+	p := newProxy(w, w.docker, moment{method: method, path: regexp.MustCompile("^" + path + "$"), when: at})
+	text, err := os.ReadFile(filepath.Join(w.dir, "ci.yaml"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.write("held.yaml", strings.ReplaceAll(string(text), w.docker.Host(), p.host))
+	return p
+}
+
+// stopWhileStarting: who stops an instance whose start is under way, in another process, gets what was asked for.
+func stopWhileStarting(t *testing.T, w *terminal) {
+	const id = "01J8Z3W6R4T5Y7N8B2V1C0X9M4"
+	p := w.held(http.MethodPost, "/containers/create", after)
+	start := w.begin("start", "runs", "--id", id, "-f", "held.yaml", "-o", "json")
+	p.reached(start)
+	if list := w.list(); len(list) != 1 || list[0].State != backends.StateStarting {
+		t.Errorf("ps: %+v", list)
+	}
+	if stdout, _ := w.run(0, "gc"); stdout != "nothing to remove\n" {
+		t.Errorf("gc: %s", stdout)
+	}
+	stop := w.begin("stop", id, "-f", "ci.yaml")
+	p.release()
+	o := start.outcome()
+	if code := stop.end(); code != 0 {
+		t.Errorf("stop: exit code %d\n%s%s", code, stop.stdout, stop.stderr)
+	}
+	t.Logf("start: %s; stop: %s", o.stdout, stop.stdout)
+	w.clean()
+}
+
+// twoEngines share a Docker Engine, workers' names and all, and nothing else. One has its id from the definition, the other
+// from its state folder.
+func twoEngines(t *testing.T, w *terminal) {
+	other := &terminal{TB: t, docker: w.docker, dir: t.TempDir()}
+	other.define(builtWorker)
+	other.list()
+	id, err := os.ReadFile(filepath.Join(other.dir, "state", "engine-id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.id = strings.TrimSpace(string(id))
+
+	start := func(w *terminal, worker string, args ...string) outcome {
+		return w.begin(append([]string{"start", worker, "-f", "ci.yaml", "-o", "json"}, args...)...).outcome()
+	}
+	for _, worker := range []string{"runs", "built"} {
+		for _, w := range []*terminal{w, other} {
+			if o := start(w, worker); !o.Started {
+				t.Fatalf("start: %s\n%s", o.stdout, o.stderr)
+			}
+		}
+	}
+	theirs, mine := other.running(2), w.running(2)
+	untouched := func(after string) {
+		t.Helper()
+		if diff := cmp.Diff(theirs, other.running(2)); diff != "" {
+			t.Fatalf("the other engine's instances after %s (-before +after):\n%s", after, diff)
+		}
+	}
+
+	// Everything that one engine can do to its own.
+	if o := start(w, "runs", "--replace"); !o.Started {
+		t.Errorf("start --replace: %s\n%s", o.stdout, o.stderr)
+	}
+	untouched("start --replace")
+	for _, args := range [][]string{{"gc"}, {"stop", theirs[0].Instance}, {"stop", "--fast", mine[1].Instance}, {"gc"}} {
+		w.run(0, args...)
+		untouched(strings.Join(args, " "))
+	}
+	for _, command := range []string{"inspect", "wait", "logs"} {
+		w.run(1, command, theirs[0].Instance)
+	}
+	w.run(1, "stop", theirs[0].Object)
+	untouched("stop of its object's name")
+
+	// The other's instance id gives the other's name for the container.
+	if o := start(w, "runs", "--replace", "--id", theirs[0].Instance); o.Started || o.Failure.Class != backends.ClassInfra {
+		t.Errorf("start --id: %s\n%s", o.stdout, o.stderr)
+	}
+	untouched("start of its instance's id")
+
+	// What a killed start leaves, with an image half-built, is its own engine's to remove.
+	w.stopAll()
+	p := other.held(http.MethodPost, "/containers/create", after)
+	dies := other.begin("start", "built", "--as", "dies", "-f", "held.yaml")
+	p.reached(dies)
+	dies.signal(os.Kill)
+	<-dies.done
+	p.dropped(t)
+	if stdout, _ := w.run(0, "gc"); stdout != "nothing to remove\n" {
+		t.Errorf("gc: %s", stdout)
+	}
+	if containers, _ := other.ours(); len(containers) != 3 {
+		t.Errorf("containers of the other engine: %v", containers)
+	}
+	if stdout, _ := other.run(0, "gc"); !strings.Contains(stdout, "removed container dies-") {
+		t.Errorf("gc: %s", stdout)
+	}
+	untouched("its own gc")
+	w.clean()
+	other.stopAll()
+	other.clean()
+}
