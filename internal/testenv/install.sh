@@ -78,7 +78,7 @@ install_packages() {
 		case $package in
 		docker.io) units+=(docker.service docker.socket) ;;
 		containerd) units+=(containerd.service) ;;
-		buildbot) units+=(buildbot.service) ;;
+		buildbot | buildbot-worker) units+=("$package.service") ;;
 		esac
 	done
 	if ((${#units[@]})) && command -v systemctl >/dev/null; then
@@ -211,7 +211,7 @@ buildbot_worker() {
 }
 
 buildbot() {
-	install_packages buildbot python3-venv mmdebstrap debian-archive-keyring
+	install_packages buildbot buildbot-worker python3-venv mmdebstrap debian-archive-keyring
 	make_folder buildbot-venv buildbot_venv
 	make_folder buildbot-www buildbot_www
 	make_folder buildbot-worker buildbot_worker

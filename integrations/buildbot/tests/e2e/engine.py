@@ -62,6 +62,9 @@ class Engine:
         """The short ids of all containers in any state, as their own host names have them."""
         return sorted(c["Id"][:12] for c in self.api.containers(all=True))
 
+    def image_names(self) -> list[str]:
+        return [name for image in self.api.images() for name in image["RepoTags"] or ()]
+
     def inspect(self, container: str) -> dict[str, Any]:
         found: dict[str, Any] = self.api.inspect_container(container)
         return found

@@ -87,6 +87,12 @@ def wait_until(what: str, condition: Callable[[], T], seconds: float) -> T:
         time.sleep(0.05)
 
 
+def version(buildbot: environment.Buildbot) -> str:
+    """What a master's program says of itself, without what a distribution adds."""
+    done = subprocess.run([str(buildbot.command), "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0].split()[-1].split("-")[0]
+
+
 class Master:
     """A master in a folder of its own. It is a context manager: at its end the master is killed."""
 
@@ -179,9 +185,13 @@ class Master:
 
     def kill(self) -> None:
         """Kill it with SIGKILL: the master alone, as the kernel would."""
-        if self.process is not None and self.process.poll() is None:
+        if self.running():
+            assert self.process is not None
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def log(self, lines: int = 60) -> str:
         """The end of its log."""
@@ -217,10 +227,6 @@ class Master:
         with urllib.request.urlopen(f"{self.url}api/v2/{path}", timeout=30) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
-
-    def _raw(self, path: str) -> str:
-        with urllib.request.urlopen(f"{self.url}api/v2/{path}", timeout=30) as response:
-            return str(response.read().decode(errors="replace"))
 
     def _call(self, path: str, method: str, **params: object) -> Any:
         body = json.dumps({"id": 1, "jsonrpc": "2.0", "method": method, "params": params}).encode()
@@ -269,6 +275,11 @@ class Master:
         self.wait_for_step(build, "script", seconds)
         return self._logs(build)["where/stdio"].split()[1]
 
+    def worker_of(self, build: int) -> str:
+        """The name of the worker that a build ran on."""
+        workerid = self._get(f"builds/{build}")["builds"][0]["workerid"]
+        return str(self._get(f"workers/{workerid}")["workers"][0]["name"])
+
     def stop_build(self, build: int) -> None:
         self._call(f"builds/{build}", "stop", reason="e2e")
 
@@ -294,7 +305,12 @@ class Master:
         logs = {}
         for step in self.steps(build):
             for log in self._get(f"steps/{step['stepid']}/logs")["logs"]:
-                if log["type"] == "h":  # the same once more, in HTML
-                    continue
-                logs[f"{step['name']}/{log['slug']}"] = self._raw(f"logs/{log['logid']}/raw")
+                logs[f"{step['name']}/{log['slug']}"] = self._log(log)
         return logs
+
+    def _log(self, log: dict[str, Any]) -> str:
+        content = str(self._get(f"logs/{log['logid']}/contents")["logchunks"][0]["content"])
+        if log["type"] != "s":
+            return content
+        # Each line of a command's log begins with a letter: output, error or header.
+        return "\n".join(line[1:] for line in content.splitlines() if not line.startswith("h"))
