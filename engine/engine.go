@@ -138,6 +138,9 @@ type StartRequest struct {
 	// Expires is how long the instance may live; 0 = until it is stopped.
 	Expires  time.Duration
 	Progress func(backends.Progress)
+	// Accepted, where not nil, is told once that the start goes on: it was rendered, admitted and written to the journal, and
+	// room was made for it. It must not block. A start that is refused, or whose id was started before, does not come here.
+	Accepted func(backends.Status)
 }
 
 // StartResult is a started instance.
@@ -239,6 +242,9 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	if err := e.clear(ctx, identity, earlier, r.Replace); err != nil {
 		return nil, errors.Join(err, intent.End())
 	}
+	if r.Accepted != nil {
+		r.Accepted(entry.status(backends.StateStarting))
+	}
 	b, err := e.Backend(ctx, s.Target)
 	if err != nil {
 		return nil, errors.Join(err, intent.End())
@@ -271,6 +277,14 @@ func orElse(s, other string) string {
 		return other
 	}
 	return s
+}
+
+// status is what the journal alone knows of an instance.
+func (en Entry) status(state backends.State) backends.Status {
+	return backends.Status{
+		Instance: en.Instance, Worker: en.Worker, WorkerName: en.WorkerName, Backend: en.Kind, Target: en.Target, Object: en.Object,
+		Digest: en.Digest, State: state, Created: en.Created, Expires: en.Expires,
+	}
 }
 
 // gone asks, with a context of its own because the caller's may have ended, whether nothing of an instance is left.
@@ -418,10 +432,7 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 		if seen[en.Instance] {
 			continue
 		}
-		s := backends.Status{
-			Instance: en.Instance, Worker: en.Worker, WorkerName: en.WorkerName, Backend: en.Kind, Target: en.Target, Object: en.Object,
-			Digest: en.Digest, Created: en.Created, Expires: en.Expires,
-		}
+		s := en.status("")
 		switch {
 		case en.State == EntryIntent && en.Live:
 			s.State = backends.StateStarting

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -184,6 +185,49 @@ func TestDenied(t *testing.T) {
 	}
 	if entries, _ := e.store.Entries("ci-1"); len(entries) != 0 || w.a.count() != 0 {
 		t.Error("a denied start left something")
+	}
+}
+
+// TestAccepted: a start is accepted once it is in the journal and has room, before the backend is asked for anything.
+func TestAccepted(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine()
+	first := w.start(e, StartRequest{Worker: "linux"})
+	var got []backends.Status
+	accepted := func(s backends.Status) {
+		got = append(got, s)
+		entries, err := e.store.Entries("ci-1")
+		if err != nil || len(entries) != 1 || entries[0].Instance != s.Instance || entries[0].State != EntryIntent {
+			t.Errorf("journal %+v, %v", entries, err)
+		}
+		if w.a.count() != 0 {
+			t.Error("no room was made, or something was made already")
+		}
+	}
+	second := w.start(e, StartRequest{Worker: "linux", Replace: true, Accepted: accepted})
+	want := second.Status
+	want.State, want.Labels = backends.StateStarting, nil
+	if len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("accepted %+v, want %+v", got, want)
+	}
+	// What is refused is not accepted, nor what runs already; what fails at the backend was.
+	got = nil
+	for name, r := range map[string]StartRequest{"denied": {Worker: "evil"}, "live": {Worker: "linux"}, "no worker": {Worker: "windows"}} {
+		r.Build, r.Accepted = &config.Build{}, accepted
+		if _, err := e.Start(context.Background(), r); err == nil || len(got) != 0 {
+			t.Errorf("%s: %v, accepted %+v", name, err, got)
+		}
+	}
+	w.start(e, StartRequest{Worker: "linux", ID: second.Status.Instance, Accepted: accepted})
+	if len(got) != 0 || first.Status.Instance == second.Status.Instance {
+		t.Errorf("accepted %+v", got)
+	}
+	if _, err := e.Stop(context.Background(), second.Status.Instance, backends.StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.a.fail = &backends.Failure{Class: backends.ClassImage, Message: "manifest unknown"}
+	if _, err := e.Start(context.Background(), StartRequest{Worker: "linux", Build: &config.Build{}, Accepted: accepted}); err == nil || len(got) != 1 {
+		t.Errorf("%v, accepted %+v", err, got)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestKilledChild(t *testing.T) {
 		told := make(chan backends.Status, 100)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go func() { _ = r.backend.Watch(ctx, func(s backends.Status) { told <- s }) }()
+		go func() { _ = r.backend.Watch(ctx, nil, func(s backends.Status) { told <- s }) }()
 		_, b := r.must(field.Object{"image": field.String(workerImage), "env": field.Object{"WORKER_CHILD_OOM": field.String("1")}, "hostconfig": limit})
 		_, calm := r.must(field.Object{"image": field.String(workerImage)})
 		if l := untilLine(t, r.backend, b.Instance, "the child ended"); !strings.HasSuffix(l, "killed") {

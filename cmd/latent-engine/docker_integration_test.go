@@ -340,7 +340,7 @@ func TestDockerFollow(t *testing.T) {
 				t.Errorf("exited: %+v", e)
 			}
 		}
-		if got := strings.Join(seen, " "); !strings.HasPrefix(got, "started log log log") || !strings.HasSuffix(got, "log exited removed") {
+		if got := strings.Join(seen, " "); !strings.HasPrefix(got, "accepted started log log log") || !strings.HasSuffix(got, "log exited removed") {
 			t.Errorf("events: %s\n%s", got, stdout)
 		}
 		w.run(0, "start", "exits", "-p", "code=0", "--follow")

@@ -107,13 +107,17 @@ func (s *session) remove(ctx context.Context, o backends.StopOptions) error {
 }
 
 func (s *session) event(e startEvent) {
-	if !s.app.json() {
-		return
+	if s.app.json() {
+		s.app.event(e)
 	}
+}
+
+// event prints one line of start --follow -o json.
+func (a *app) event(e startEvent) {
 	if e.Time.IsZero() {
 		e.Time = time.Now().UTC()
 	}
-	s.app.jsonLine(s.app.stdout, e)
+	a.jsonLine(a.stdout, e)
 }
 
 var errSeen = errors.New("seen")

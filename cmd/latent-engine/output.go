@@ -176,7 +176,7 @@ type startResult struct {
 
 // startEvent is one line of start --follow.
 type startEvent struct {
-	Event       string            `json:"event" jsonschema:"enum=started,enum=log,enum=exited,enum=removed,enum=left,enum=failed"`
+	Event       string            `json:"event" jsonschema:"enum=accepted,enum=started,enum=log,enum=exited,enum=removed,enum=left,enum=failed"`
 	Time        time.Time         `json:"time,omitzero"`
 	Instance    *backends.Status  `json:"instance,omitempty"`
 	Line        *string           `json:"line,omitempty" jsonschema_description:"Of a log event."`

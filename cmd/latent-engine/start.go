@@ -45,7 +45,9 @@ Ctrl-C while the start is under way cancels it, and leaves nothing behind.
 WORKERPASS is what --password-file holds, else the definition's password, else a new one: --password-out says where it
 goes, and it is printed nowhere.
 
--o json prints one object; with --follow a JSON line for each event. Progress is JSON lines on standard error.`,
+-o json prints one object; with --follow a JSON line for each event: "accepted" as soon as the start is known to be allowed
+and in the journal, before anything is pulled; "started"; "log"; "exited"; "removed", "left" or "failed". Progress is JSON
+lines on standard error.`,
 		Example: `  latent-engine start linux -f ci.yaml -p branch=main --password-file w.pass --follow
   latent-engine start linux --build build.json --id 01J8Z3W6R4T5Y7N8B2V1C0X9M3 --password-out w.pass -o json
   latent-engine start linux --replace --expires 8h`,
@@ -103,9 +105,13 @@ func (a *app) start(ctx context.Context, worker string, f startFlags) error {
 
 	began := time.Now()
 	shown := a.newProgress()
-	result, err := e.Start(ctx, engine.StartRequest{
+	request := engine.StartRequest{
 		Worker: worker, Build: b, ID: f.id, As: f.as, Password: password, Replace: f.replace, Expires: f.expires, Progress: shown.report,
-	})
+	}
+	if f.follow && a.json() {
+		request.Accepted = func(s backends.Status) { a.event(startEvent{Event: "accepted", Instance: &s}) }
+	}
+	result, err := e.Start(ctx, request)
 	shown.done()
 	if err != nil {
 		return a.notStarted(ctx, err, e, worker, b, f.follow)
@@ -177,7 +183,7 @@ func (a *app) notStarted(ctx context.Context, err error, e *engine.Engine, worke
 		}
 	}
 	if a.json() && follow {
-		a.jsonLine(a.stdout, startEvent{Event: "failed", Failure: failures[0], Violations: violations})
+		a.event(startEvent{Event: "failed", Failure: failures[0], Violations: violations})
 	} else if a.json() {
 		if err := a.result(startResult{Failure: failures[0], Violations: violations}); err != nil {
 			return err

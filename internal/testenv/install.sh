@@ -5,6 +5,8 @@
 #   install.sh ssh             its ssh server and client, for engines that are reached over ssh
 #   install.sh engine29        Docker Engine 29 and runc, built from their Go modules
 #   install.sh registry        the distribution registry, built from its Go module
+#   install.sh buildbot        Buildbot masters, the newest in a virtual environment and the distribution's
+#                              own, and a root file system with a Buildbot worker
 #   install.sh [all]           all of them
 #
 # Packages are installed only where they are missing, which needs root, and none of them starts a
@@ -78,6 +80,7 @@ install_packages() {
 		docker.io) units+=(docker.service docker.socket) ;;
 		containerd) units+=(containerd.service) ;;
 		openssh-server) units+=(ssh.service ssh.socket) ;;
+		buildbot | buildbot-worker) units+=("$package.service") ;;
 		esac
 	done
 	if ((${#units[@]})) && command -v systemctl >/dev/null; then
@@ -160,8 +163,69 @@ registry() {
 	CGO_ENABLED=0 build registry registry="$module/cmd/registry" -- -ldflags "-s -w -X $module/version.version=$version"
 }
 
+# make_folder NAME FUNCTION calls a function with a folder of the cache to fill, unless it was filled before. The folder has its
+# final name from the start, because a virtual environment cannot be moved; a file in it says that it is whole.
+make_folder() {
+	local name=$1 fill=$2 module version recipe folder
+	read -r module version recipe < <(pin "$name") || die "cannot make $name: pins.txt has no such line"
+	folder=$cache/$name-$version-$recipe
+	[[ ! -e $folder/.whole ]] || return 0
+	mkdir -p "$cache"
+	(
+		flock 9
+		[[ ! -e $folder/.whole ]] || exit 0
+		say "making $name ($module $version), which takes a minute when it is the first time"
+		rm -rf "$folder"
+		mkdir "$folder"
+		"$fill" "$folder" "$version"
+		touch "$folder/.whole"
+		say "made $folder"
+	) 9>"$cache/.lock"
+}
+
+# The distribution's Python throughout: another one in PATH does not see the distribution's packages.
+buildbot_venv() {
+	/usr/bin/python3 -m venv "$1"
+	"$1/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --requirement "$here/buildbot/requirements.txt"
+	"$1/bin/python" -m pip --disable-pip-version-check --quiet check
+}
+
+# Debian's buildbot comes without the web server's plugin, without which it has no REST API.
+buildbot_www() {
+	"$cache/buildbot-venv-$(pin buildbot-venv | cut -d' ' -f2,3 --output-delimiter=-)/bin/python" -m pip --disable-pip-version-check --quiet \
+		install --no-deps --target "$1/packages" "buildbot-www==$2"
+}
+
+buildbot_worker() {
+	local log path exclude=()
+	for path in doc man locale; do
+		exclude+=(--dpkgopt="path-exclude=/usr/share/$path/*")
+	done
+	log=$(mktemp)
+	# What of Cython and Perl only compilers read goes at the end; their packages want it while they are set up.
+	# shellcheck disable=SC2016 # $1 is the hooks' own
+	mmdebstrap --mode=root --variant=essential --include=buildbot-worker --aptopt='APT::Install-Recommends "false"' "${exclude[@]}" \
+		--customize-hook="upload $here/buildbot/worker-entrypoint /usr/local/bin/worker-entrypoint" \
+		--customize-hook="upload $here/buildbot/worker.tac /usr/local/share/buildbot.tac" \
+		--customize-hook='chmod 755 "$1/usr/local/bin/worker-entrypoint" && chmod 644 "$1/usr/local/share/buildbot.tac"' \
+		--customize-hook='install -d -m 1777 "$1/var/lib/worker"' \
+		--customize-hook='rm -rf "$1"/usr/lib/python3/dist-packages/Cython "$1"/usr/lib/*/perl/*/CORE' \
+		"$2" "$1/root.tar" >"$log" 2>&1 || {
+		tail -n 40 "$log" >&2
+		die "cannot make the root file system of a worker"
+	}
+	rm -f "$log"
+}
+
+buildbot() {
+	install_packages buildbot buildbot-worker python3-venv mmdebstrap debian-archive-keyring
+	make_folder buildbot-venv buildbot_venv
+	make_folder buildbot-www buildbot_www
+	make_folder buildbot-worker buildbot_worker
+}
+
 (($# <= 1)) || {
-	say "usage: install.sh [docker-debian|ssh|engine29|registry|all]"
+	say "usage: install.sh [docker-debian|ssh|engine29|registry|buildbot|all]"
 	exit 2
 }
 case ${1:-all} in
@@ -169,14 +233,16 @@ docker-debian) docker_debian ;;
 ssh) ssh ;;
 engine29) engine29 ;;
 registry) registry ;;
+buildbot) buildbot ;;
 all)
 	docker_debian
 	ssh
 	engine29
 	registry
+	buildbot
 	;;
 *)
-	say "usage: install.sh [docker-debian|ssh|engine29|registry|all]"
+	say "usage: install.sh [docker-debian|ssh|engine29|registry|buildbot|all]"
 	exit 2
 	;;
 esac
