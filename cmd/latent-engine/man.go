@@ -33,7 +33,7 @@ func writeMan(root *cobra.Command, folder string) error {
 	if err != nil {
 		date = time.Unix(0, 0).UTC()
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // manual pages are for everybody
 		return fmt.Errorf("cannot make folder %q: %w", folder, cause(err))
 	}
 	root.DisableAutoGenTag = true
