@@ -139,7 +139,7 @@ func (b *backend) status(r container.InspectResponse) backends.Status {
 		s.Failure = b.exitFailure(s, r)
 	case backends.StateRunning, backends.StateStarting:
 		s.Finished = time.Time{}
-	case backends.StateGone:
+	case backends.StateGone, backends.StateUnknown:
 	}
 	return s
 }
