@@ -137,6 +137,8 @@ const (
 	StateRunning  State = "running"
 	StateExited   State = "exited" // ended by itself, still there
 	StateGone     State = "gone"
+	// StateUnknown is no backend's word: what the engine knows of an instance whose backend does not answer.
+	StateUnknown State = "unknown"
 )
 
 // Status is one look at an instance. Its JSON form is part of the command line's contract.

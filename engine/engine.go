@@ -221,7 +221,7 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 		Instance: identity.Instance, Engine: e.id, Tenant: identity.Tenant, Worker: identity.Worker, WorkerName: identity.WorkerName,
 		Kind: s.Backend, Target: s.Target, Object: identity.ObjectName, Digest: s.Digest, Created: identity.Created, Expires: identity.Expires,
 	}
-	intent, earlier, err := e.store.Begin(entry)
+	intent, earlier, err := e.begin(ctx, entry, r.Progress)
 	if err != nil {
 		return nil, err
 	}
@@ -272,6 +272,55 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	return result, nil
 }
 
+// startPoll is how often a start that another process makes is looked at: its lock is a file's, and tells nobody.
+const startPoll = 50 * time.Millisecond
+
+// begin writes the intent. Where another process makes the very same start, it waits for that to come to an end.
+func (e *Engine) begin(ctx context.Context, entry Entry, progress func(backends.Progress)) (*Intent, []Earlier, error) {
+	for told := false; ; told = true {
+		intent, earlier, err := e.store.Begin(entry)
+		var live *LiveError
+		if !errors.As(err, &live) || live.Instance != entry.Instance {
+			return intent, earlier, err
+		}
+		if !told && progress != nil {
+			progress(backends.Progress{Phase: "waiting", Subject: entry.Object, Message: live.Error()})
+		}
+		if err := pause(ctx, "start "+entry.Object); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// settled waits until no process is starting the instance that id names, and gives its entry as it was before. An id that
+// names nothing is the zero entry.
+func (e *Engine) settled(ctx context.Context, id string) (Entry, error) {
+	first, err := e.store.Find(e.id, id)
+	if err != nil {
+		return Entry{}, nil //nolint:nilerr // what the journal does not know may be on a backend: the caller looks there
+	}
+	for now := first; err == nil && now.Live; now, err = e.store.Find(e.id, first.Instance) {
+		if err := pause(ctx, "stop "+first.Object); err != nil {
+			return first, err
+		}
+	}
+	return first, nil
+}
+
+// pause waits for a moment, or says that what was being done was given up.
+func pause(ctx context.Context, doing string) error {
+	select {
+	case <-time.After(startPoll):
+		return nil
+	case <-ctx.Done():
+	}
+	f := &backends.Failure{Class: backends.ClassCancelled, Retryable: true, Message: "cannot " + doing + ": cancelled while another process starts it", Err: context.Canceled}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		f.Class, f.Message, f.Err = backends.ClassTimeout, "cannot "+doing+": the time for it is over while another process starts it", context.DeadlineExceeded
+	}
+	return f
+}
+
 func orElse(s, other string) string {
 	if s == "" {
 		return other
@@ -295,7 +344,7 @@ func (e *Engine) gone(ctx context.Context, b backends.Backend, instance string) 
 	return err == nil && !slices.ContainsFunc(objects, func(o backends.Object) bool { return o.Instance == instance })
 }
 
-// again is the second start of one instance id: the instance as it is.
+// again is the instance of an entry as it is now.
 func (e *Engine) again(ctx context.Context, entry Entry) (backends.Status, error) {
 	b, err := e.Backend(ctx, entry.Target)
 	if err != nil {
@@ -322,9 +371,6 @@ func (e *LiveError) Error() string {
 // or stopped where replace is set.
 func (e *Engine) clear(ctx context.Context, identity spec.Identity, earlier []Earlier, replace bool) error {
 	for _, old := range earlier {
-		if old.Live && !replace {
-			return &LiveError{Worker: identity.Worker, Instance: old.Instance, Starting: true}
-		}
 		b, err := e.Backend(ctx, old.Target)
 		if err != nil {
 			return fmt.Errorf("cannot see what became of %s on %s: %w", old.Instance, old.Target, err)
@@ -437,10 +483,19 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 		case en.State == EntryIntent && en.Live:
 			s.State = backends.StateStarting
 		case !asked[en.Target]:
-			s.State = "unknown"
+			s.State = backends.StateUnknown
 		case en.State == EntryIntent:
 			continue // a start that died before anything was made: gc clears the journal
 		default:
+			// It may have been started since the backend was asked.
+			if late, err := e.again(ctx, en); err != nil {
+				errs = append(errs, err)
+				s.State = backends.StateUnknown
+				break
+			} else if late.State != backends.StateGone {
+				s = late
+				break
+			}
 			s.State = backends.StateGone
 			s.Failure = &backends.Failure{Class: backends.ClassLost, Retryable: true, Message: "the instance is not there any more; it was not stopped by latent-engine"}
 		}
@@ -450,9 +505,20 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 	return out, errors.Join(errs...)
 }
 
-// Stop ends and removes an instance. What is absent was stopped.
+// Stop ends and removes an instance. What is absent was stopped. One that another process is starting is stopped when that
+// has come to its end.
 func (e *Engine) Stop(ctx context.Context, id string, o backends.StopOptions) (backends.Status, error) {
-	status, b, err := e.Find(ctx, id)
+	was, err := e.settled(ctx, id)
+	if err != nil {
+		return was.status(""), err
+	}
+	status, b, err := e.Find(ctx, orElse(was.Instance, id))
+	if none := (*NotFoundError)(nil); was.Live && errors.As(err, &none) {
+		// Its start did not come about.
+		status = was.status("")
+		status.State = backends.StateGone
+		return status, nil
+	}
 	if err != nil {
 		return status, err
 	}

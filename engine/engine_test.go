@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -174,6 +175,83 @@ func TestSameIDIsSameStart(t *testing.T) {
 	}
 }
 
+// held begins a start that the yard holds, in a process of its own.
+func (w *world) held(r StartRequest) (release func(), ended chan error) {
+	w.t.Helper()
+	hold, started := make(chan struct{}), make(chan struct{})
+	w.a.mux.Lock()
+	w.a.hold, w.a.started = hold, started
+	w.a.mux.Unlock()
+	ended = make(chan error, 1)
+	e := w.engine()
+	go func() {
+		r.Build = &config.Build{}
+		_, err := e.Start(context.Background(), r)
+		ended <- err
+	}()
+	<-started
+	w.a.mux.Lock()
+	w.a.started = nil
+	w.a.mux.Unlock()
+	return func() { close(hold) }, ended
+}
+
+func TestSameIDAtOnce(t *testing.T) {
+	w := newWorld(t)
+	const id = "01JD00000000000000000000ZZ"
+	release, first := w.held(StartRequest{Worker: "linux", ID: id})
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err := w.engine().Start(ctx, StartRequest{Worker: "linux", ID: id, Build: &config.Build{}, Progress: func(p backends.Progress) {
+		if p.Phase == "waiting" {
+			cancel()
+		}
+	}})
+	if f := fails[*backends.Failure](t, err); f.Class != backends.ClassCancelled || !errors.Is(err, context.Canceled) {
+		t.Errorf("a start that was cancelled while it waited: %+v", f)
+	}
+	second := w.start(w.engine(), StartRequest{Worker: "linux", ID: id, Progress: func(p backends.Progress) {
+		if p.Phase == "waiting" {
+			release()
+		}
+	}})
+	if err := <-first; err != nil || second.Status.Instance != id || second.Password != "" || w.a.count() != 1 {
+		t.Errorf("%v, %+v, %d objects", err, second, w.a.count())
+	}
+}
+
+func TestStopWhileStarting(t *testing.T) {
+	w := newWorld(t)
+	for _, fail := range []error{nil, &backends.Failure{Class: backends.ClassImage, Message: "no such image"}} {
+		w.a.fail = fail
+		const id = "01JD00000000000000000000ZZ"
+		release, started := w.held(StartRequest{Worker: "linux", ID: id})
+		ctx, cancel := context.WithTimeout(context.Background(), 3*startPoll)
+		if _, err := w.engine().Stop(ctx, id, backends.StopOptions{}); fails[*backends.Failure](t, err).Class != backends.ClassTimeout {
+			t.Errorf("stop of a start under way: %v", err)
+		}
+		cancel()
+		stopped := make(chan error, 1)
+		e := w.engine()
+		go func() {
+			s, err := e.Stop(context.Background(), id[20:], backends.StopOptions{})
+			if err == nil && (s.Instance != id || s.State != backends.StateGone) {
+				err = fmt.Errorf("stop gave %+v", s)
+			}
+			stopped <- err
+		}()
+		release()
+		if err := <-started; !errors.Is(err, fail) {
+			t.Errorf("start: %v", err)
+		}
+		if err := <-stopped; err != nil && fail == nil {
+			t.Error(err)
+		}
+		if entries, _ := e.store.Entries("ci-1"); w.a.count() != 0 || len(entries) != 0 {
+			t.Errorf("left: %d objects, journal %+v", w.a.count(), entries)
+		}
+	}
+}
+
 func TestDenied(t *testing.T) {
 	w := newWorld(t)
 	e := w.engine()
@@ -333,6 +411,37 @@ func TestGC(t *testing.T) {
 	}
 }
 
+// What is started after a backend was asked is neither cleared from the journal nor called lost.
+func TestStartedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	e, other := w.engine(), w.engine()
+	w.a.listed = func() { w.start(other, StartRequest{Worker: "linux"}) }
+	if g := w.gc(e); len(g.Removed)+len(g.Cleared) != 0 {
+		t.Errorf("gc: %+v", g)
+	}
+	w.a.listed = func() { w.start(other, StartRequest{Worker: "plain"}) }
+	list, err := e.List(context.Background())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("list %+v, %v", list, err)
+	}
+	for _, s := range list {
+		if s.State != backends.StateRunning || s.Failure != nil {
+			t.Errorf("%+v", s)
+		}
+	}
+	// The same of an instance id that was lost, and is started again.
+	lost := list[0]
+	w.a.setState(lost.Instance, backends.StateGone)
+	w.now = w.now.Add(time.Second)
+	w.a.listed = func() { w.start(other, StartRequest{Worker: lost.Worker, ID: lost.Instance}) }
+	if g := w.gc(e); len(g.Removed)+len(g.Cleared) != 0 {
+		t.Errorf("gc: %+v", g)
+	}
+	if entries, _ := e.store.Entries("ci-1"); len(entries) != 2 || w.a.count() != 2 {
+		t.Errorf("journal %+v, %d objects", entries, w.a.count())
+	}
+}
+
 // A backend that does not answer: what it holds is neither forgotten nor called gone.
 func TestBackendAway(t *testing.T) {
 	w := newWorld(t)
@@ -342,7 +451,7 @@ func TestBackendAway(t *testing.T) {
 	w2.b = nil
 	away := w2.engine()
 	list, err := away.List(context.Background())
-	if err == nil || len(list) != 1 || list[0].State != "unknown" {
+	if err == nil || len(list) != 1 || list[0].State != backends.StateUnknown {
 		t.Errorf("list %+v, %v", list, err)
 	}
 	if _, err := away.GC(context.Background(), false); err == nil {

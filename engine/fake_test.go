@@ -29,6 +29,8 @@ type yard struct {
 	stopErr error
 	// vanish makes an instance go as soon as it was looked at.
 	vanish bool
+	// listed, where not nil, is called once, when List has looked and before it answers.
+	listed func()
 	filled []string
 	master string // the last one's BUILDMASTER and BUILDMASTER_PORT
 }
@@ -197,12 +199,17 @@ func (y *yardBackend) Stop(_ context.Context, instance string, _ backends.StopOp
 
 func (y *yardBackend) List(context.Context) ([]backends.Object, error) {
 	y.mux.Lock()
-	defer y.mux.Unlock()
 	var out []backends.Object
 	for _, o := range y.objects {
 		if o.Status == nil || o.Status.Labels[spec.LabelEngine] == y.o.Engine {
 			out = append(out, o)
 		}
+	}
+	listed := y.listed
+	y.listed = nil
+	y.mux.Unlock()
+	if listed != nil {
+		listed()
 	}
 	return out, nil
 }

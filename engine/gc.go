@@ -58,6 +58,12 @@ func (e *Engine) collect(ctx context.Context, dryRun bool) (GCReport, error) {
 	report := GCReport{Removed: []Removal{}, Cleared: []string{}}
 	var errs []error
 	now := e.options.Now()
+	// Of what the journal had before a backend is asked, and still has as it was, nothing is left where the backend has nothing.
+	// An instance that began in between is not among it.
+	before, err := e.store.Entries(e.id)
+	if err != nil {
+		return report, err
+	}
 	asked := map[string]bool{}
 	present := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(e.set.Targets)) {
@@ -114,17 +120,17 @@ func (e *Engine) collect(ctx context.Context, dryRun bool) (GCReport, error) {
 			report.Removed = append(report.Removed, Removal{Target: name, Object: o, Why: why})
 		}
 	}
-	entries, err := e.store.Entries(e.id)
-	if err != nil {
-		return report, errors.Join(append(errs, err)...)
-	}
-	for _, en := range entries {
+	for _, en := range before {
 		if en.Live || present[en.Instance] || !asked[en.Target] {
 			continue
 		}
 		if !dryRun {
-			if err := e.store.End(en.Instance); err != nil {
-				return report, err
+			ended, err := e.store.EndAsItWas(en)
+			if err != nil {
+				return report, errors.Join(append(errs, err)...)
+			}
+			if !ended {
+				continue
 			}
 		}
 		report.Cleared = append(report.Cleared, en.Instance)

@@ -274,31 +274,14 @@ func (s *Store) Begin(e Entry) (*Intent, []Earlier, error) {
 		if !got {
 			return &LiveError{Worker: e.Worker, Instance: e.Instance, Starting: true}
 		}
-		for _, id := range slices.Sorted(maps.Keys(s.entries)) {
-			old := s.entries[id]
-			if old.Engine != e.Engine || old.Tenant != e.Tenant {
-				continue
-			}
-			if id == e.Instance {
-				if old.Worker != e.Worker || old.WorkerName != e.WorkerName {
-					return fmt.Errorf("cannot start worker %q as %s: that instance is worker %q", e.Worker, id, old.Worker)
-				}
-				in.Again = old.State == EntryStarted
-				continue
-			}
-			if old.WorkerName != e.WorkerName {
-				continue
-			}
-			old.Live = old.State == EntryIntent && s.live(id)
-			if old.Live {
-				return &LiveError{Worker: e.Worker, Instance: id, Starting: true}
-			}
-			earlier = append(earlier, old)
+		if earlier, err = s.admit(in); err == nil && !in.Again {
+			err = s.append(e)
 		}
-		if in.Again {
-			return nil
+		if _, known := s.entries[e.Instance]; err != nil && !known {
+			// What has no entry is never ended: its lock's file goes now.
+			err = errors.Join(err, s.forget(e.Instance))
 		}
-		return s.append(e)
+		return err
 	})
 	if err != nil {
 		in.Release()
@@ -307,15 +290,43 @@ func (s *Store) Begin(e Entry) (*Intent, []Earlier, error) {
 	return in, earlier, nil
 }
 
+// admit looks at the entries of in's identity, under the lock: those that have not ended, or why in cannot be.
+func (s *Store) admit(in *Intent) (earlier []Earlier, err error) {
+	e := in.entry
+	for _, id := range slices.Sorted(maps.Keys(s.entries)) {
+		old := s.entries[id]
+		if old.Engine != e.Engine || old.Tenant != e.Tenant {
+			continue
+		}
+		if id == e.Instance {
+			if old.Worker != e.Worker || old.WorkerName != e.WorkerName {
+				return nil, fmt.Errorf("cannot start worker %q as %s: that instance is worker %q", e.Worker, id, old.Worker)
+			}
+			in.Again = old.State == EntryStarted
+			continue
+		}
+		if old.WorkerName != e.WorkerName {
+			continue
+		}
+		if old.State == EntryIntent && s.live(id) {
+			return nil, &LiveError{Worker: e.Worker, Instance: id, Starting: true}
+		}
+		earlier = append(earlier, old)
+	}
+	return earlier, nil
+}
+
 // Renew writes the intent again: the instance of an earlier start with the same id is gone.
 func (in *Intent) Renew() error {
 	return in.store.locked(func() error { return in.store.append(in.entry) })
 }
 
-// Started notes that the start came about.
+// Started notes that the start came about. The entry is whole: whatever became of the intent, the instance runs.
 func (in *Intent) Started() error {
 	return in.store.locked(func() error {
-		if err := in.store.append(Entry{State: EntryStarted, Instance: in.entry.Instance}); err != nil {
+		e := in.entry
+		e.State = EntryStarted
+		if err := in.store.append(e); err != nil {
 			return err
 		}
 		return in.store.forget(in.entry.Instance)
@@ -339,15 +350,31 @@ func (s *Store) forget(instance string) error {
 
 // End notes that nothing of an instance is left.
 func (s *Store) End(instance string) error {
-	return s.locked(func() error {
-		if _, ok := s.entries[instance]; !ok {
-			return nil
+	return s.locked(func() error { return s.end(instance) })
+}
+
+func (s *Store) end(instance string) error {
+	if _, ok := s.entries[instance]; !ok {
+		return nil
+	}
+	if err := s.append(Entry{State: EntryEnded, Instance: instance}); err != nil {
+		return err
+	}
+	return s.forget(instance)
+}
+
+// EndAsItWas is End for an entry that was read before, and reports false where it has changed since: a start of the same
+// instance id began, or came about.
+func (s *Store) EndAsItWas(e Entry) (bool, error) {
+	ended := false
+	err := s.locked(func() error {
+		now, ok := s.entries[e.Instance]
+		if ended = ok && now.State == e.State && now.Created.Equal(e.Created) && !(now.State == EntryIntent && s.live(e.Instance)); ended {
+			return s.end(e.Instance)
 		}
-		if err := s.append(Entry{State: EntryEnded, Instance: instance}); err != nil {
-			return err
-		}
-		return s.forget(instance)
+		return nil
 	})
+	return ended, err
 }
 
 func (s *Store) startLock(instance string) string { return filepath.Join(s.dir, "starts", instance) }

@@ -49,6 +49,10 @@ func TestStoreLife(t *testing.T) {
 	if _, _, err := other.Begin(entry(idA, "linux")); !errors.As(err, &live) {
 		t.Fatalf("the same start twice at once: %v", err)
 	}
+	// Who is refused leaves nothing.
+	if locks, _ := os.ReadDir(filepath.Join(dir, "starts")); len(locks) != 1 {
+		t.Errorf("locks of starts: %v", locks)
+	}
 	if err := in.Started(); err != nil {
 		t.Fatal(err)
 	}

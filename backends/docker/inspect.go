@@ -184,7 +184,7 @@ func (b *backend) status(r container.InspectResponse) backends.Status {
 		s.Failure = b.exitFailure(s, r, true)
 	case backends.StateRunning, backends.StateStarting:
 		s.Finished = time.Time{}
-	case backends.StateGone:
+	case backends.StateGone, backends.StateUnknown:
 	}
 	if r.State.OOMKilled && (s.Failure == nil || s.Failure.Class != backends.ClassOOM) {
 		s.Warnings = []string{warnMemory}

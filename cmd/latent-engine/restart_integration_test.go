@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -54,14 +55,12 @@ func TestMany(t *testing.T) {
 	}
 }
 
-// builtWorker is a worker whose image is built for it and removed with it, in two stages.
+// builtWorker is a worker whose image is built for it and removed with it.
 const builtWorker = `  built:
     masterFQDN: ci.corp
     dockerfile: |
-      FROM ` + workerImage + ` AS one
-      RUN ["/worker", "WORKER_EXIT=0"]
       FROM ` + workerImage + `
-      COPY --from=one /worker /worker2
+      ENV BUILT=yes
 `
 
 // atOnce begins n starts and waits for all of them.
@@ -152,7 +151,7 @@ func (w *terminal) clean() {
 // manyNames: as many workers as starts, some with an image of their own.
 func manyNames(t *testing.T, w *terminal) {
 	for i, o := range w.atOnce(many, func(i int) []string {
-		return []string{[]string{"runs", "built"}[i%2], "--as", fmt.Sprintf("w%d", i)}
+		return []string{[]string{"runs", "runs", "built"}[i%3], "--as", fmt.Sprintf("w%d", i)}
 	}) {
 		if !o.Started || o.Instance.WorkerName != fmt.Sprintf("w%d", i) {
 			t.Errorf("start %d: %s\n%s", i, o.stdout, o.stderr)
@@ -162,7 +161,7 @@ func manyNames(t *testing.T, w *terminal) {
 	for _, s := range w.running(many) {
 		names[s.WorkerName] = true
 	}
-	if _, images := w.ours(); len(names) != many || len(images) < many/2 {
+	if _, images := w.ours(); len(names) != many || len(images) < many/3 {
 		t.Errorf("workers %v, images %v", names, images)
 	}
 	if stdout, _ := w.run(0, "gc"); stdout != "nothing to remove\n" {
@@ -186,11 +185,17 @@ func manyOfOneName(t *testing.T, w *terminal) {
 		if o.Started {
 			continue
 		}
-		f := o.Failure
-		if o.code != 1 || f.Class != backends.ClassCapacity || !f.Retryable || !strings.Contains(f.Message, `worker "runs" has an instance already: `+won+" is ") || !strings.Contains(f.Hint, "--replace") {
-			t.Errorf("exit code %d: %+v\n%s", o.code, f, o.stderr)
+		if !o.refusedFor(won) {
+			t.Errorf("exit code %d: %+v\n%s", o.code, o.Failure, o.stderr)
 		}
 	}
+}
+
+// refusedFor reports whether a start was refused because an instance of the same worker lives, or is being started.
+func (o outcome) refusedFor(instance string) bool {
+	says := fmt.Sprintf("worker %q has an instance already: %s is ", "runs", instance)
+	f := o.Failure
+	return o.code == exitFailed && f.Class == backends.ClassCapacity && f.Retryable && f.Hint != "" && (f.Message == says+"running" || f.Message == says+"being started")
 }
 
 // manyOfOneID: the same id is the same start, whoever comes first.
@@ -218,19 +223,32 @@ func manyOfOneID(t *testing.T, w *terminal) {
 	}
 }
 
-// manyReplacing: each takes the place of the one before it, and the last one lives.
+// manyReplacing: each takes the place of one that runs, none that of one which is being started, and one lives in the end.
 func manyReplacing(t *testing.T, w *terminal) {
-	w.run(0, "start", "runs")
-	lived := map[string]bool{}
-	for i, o := range w.atOnce(many, func(int) []string { return []string{"runs", "--replace"} }) {
-		if !o.Started {
-			t.Errorf("start %d: %s\n%s", i, o.stdout, o.stderr)
+	first, _ := w.run(0, "start", "runs")
+	all := w.atOnce(many, func(int) []string { return []string{"runs", "--replace"} })
+	started := map[string]bool{}
+	for _, o := range all {
+		if o.Started {
+			started[o.Instance.Instance] = true
+		}
+	}
+	if list := w.running(1); !started[list[0].Instance] || started[strings.TrimSpace(first)] {
+		t.Errorf("started: %v; ps: %+v", started, list)
+	}
+	for i, o := range all {
+		if o.Started {
 			continue
 		}
-		lived[o.Instance.Instance] = true
-	}
-	if list := w.running(1); len(lived) != many || !lived[list[0].Instance] {
-		t.Errorf("started: %v; ps: %+v", lived, list)
+		by := ""
+		for id := range started {
+			if strings.Contains(o.Failure.Message, id) {
+				by = id
+			}
+		}
+		if !o.refusedFor(by) || strings.HasSuffix(o.Failure.Message, "running") {
+			t.Errorf("start %d: %+v\n%s", i, o.Failure, o.stderr)
+		}
 	}
 }
 
@@ -248,23 +266,27 @@ func (w *terminal) held(method, path string, at when) *proxy {
 
 // stopWhileStarting: who stops an instance whose start is under way, in another process, gets what was asked for.
 func stopWhileStarting(t *testing.T, w *terminal) {
-	const id = "01J8Z3W6R4T5Y7N8B2V1C0X9M4"
-	p := w.held(http.MethodPost, "/containers/create", after)
-	start := w.begin("start", "runs", "--id", id, "-f", "held.yaml", "-o", "json")
+	p := w.held(http.MethodPost, "/containers/create", before)
+	start := w.begin("start", "runs", "-f", "held.yaml", "-o", "json")
 	p.reached(start)
-	if list := w.list(); len(list) != 1 || list[0].State != backends.StateStarting {
-		t.Errorf("ps: %+v", list)
+	list := w.list()
+	if len(list) != 1 || list[0].State != backends.StateStarting {
+		t.Fatalf("ps: %+v", list)
 	}
 	if stdout, _ := w.run(0, "gc"); stdout != "nothing to remove\n" {
 		t.Errorf("gc: %s", stdout)
 	}
-	stop := w.begin("stop", id, "-f", "ci.yaml")
-	p.release()
-	o := start.outcome()
-	if code := stop.end(); code != 0 {
-		t.Errorf("stop: exit code %d\n%s%s", code, stop.stdout, stop.stderr)
+	stop := w.begin("stop", list[0].Instance, "-f", "ci.yaml")
+	select {
+	case <-stop.done:
+		t.Errorf("stop ended before the start did: %s%s", stop.stdout, stop.stderr)
+	case <-time.After(500 * time.Millisecond):
 	}
-	t.Logf("start: %s; stop: %s", o.stdout, stop.stdout)
+	p.release()
+	o, code := start.outcome(), stop.end()
+	if !o.Started || code != 0 || !strings.HasPrefix(stop.stdout.String(), "removed runs-") {
+		t.Errorf("start: %s\nstop: exit code %d: %s%s", o.stdout, code, stop.stdout, stop.stderr)
+	}
 	w.clean()
 }
 

@@ -207,7 +207,11 @@ func startFailure(err error) *backends.Failure {
 	var live *engine.LiveError
 	switch {
 	case errors.As(err, &live):
-		return &backends.Failure{Class: backends.ClassCapacity, Retryable: true, Message: live.Error(), Hint: "--replace takes its place"}
+		f := &backends.Failure{Class: backends.ClassCapacity, Retryable: true, Message: live.Error(), Hint: "--replace takes its place"}
+		if live.Starting {
+			f.Hint = "wait until that start has come to its end"
+		}
+		return f
 	case errors.Is(err, context.Canceled):
 		var f *backends.Failure
 		if errors.As(err, &f) && f.Class == backends.ClassCancelled {
