@@ -219,13 +219,15 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	}
 	entry := Entry{
 		Instance: identity.Instance, Engine: e.id, Tenant: identity.Tenant, Worker: identity.Worker, WorkerName: identity.WorkerName,
-		Kind: s.Backend, Target: s.Target, Object: identity.ObjectName, Digest: s.Digest, Created: identity.Created, Expires: identity.Expires,
+		Kind: s.Backend, Target: s.Target, Endpoint: s.Endpoint, Object: identity.ObjectName, Digest: s.Digest, Created: identity.Created, Expires: identity.Expires,
 	}
-	intent, earlier, err := e.begin(ctx, entry, r.Progress)
+	intent, earlier, err := e.begin(ctx, entry, r)
 	if err != nil {
 		return nil, err
 	}
 	defer intent.Release()
+	ctx, unwatch := intent.Watched(ctx)
+	defer unwatch()
 	if intent.Again {
 		status, err := e.again(ctx, entry)
 		if err != nil {
@@ -240,7 +242,7 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 		}
 	}
 	if err := e.clear(ctx, identity, earlier, r.Replace); err != nil {
-		return nil, errors.Join(err, intent.End())
+		return nil, errors.Join(stopped(ctx, entry, err), intent.End())
 	}
 	if r.Accepted != nil {
 		r.Accepted(entry.status(backends.StateStarting))
@@ -256,8 +258,15 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	}
 	fill := e.fill(ctx, s.Tenant, &instanceSecrets{given: password, plan: s.Password})
 	status, err := b.Start(ctx, admitted, backends.StartOptions{Fill: fill, Progress: r.Progress, Root: e.options.Root, PullGrace: e.pullGrace(s.Target)})
+	if err == nil {
+		if err = intent.Started(); err != nil {
+			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			err = errors.Join(err, b.Stop(stopping, identity.Instance, backends.StopOptions{Fast: true}))
+		}
+	}
 	if err != nil {
-		failure := backends.AsFailure(err)
+		failure := backends.AsFailure(stopped(ctx, entry, err))
 		// The backend has cleaned up; where it could not, the intent stays and GC goes on with it.
 		if e.gone(ctx, b, identity.Instance) {
 			return nil, errors.Join(failure, intent.End())
@@ -265,26 +274,37 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 		failure.Hint = orElse(failure.Hint, "something may be left behind: latent-engine gc removes it")
 		return nil, failure
 	}
-	if err := intent.Started(); err != nil {
-		return nil, err
-	}
 	result.Status = status
 	return result, nil
+}
+
+// stopped is err, or what it means where somebody has asked for the end of the start.
+func stopped(ctx context.Context, entry Entry, err error) error {
+	if !errors.Is(context.Cause(ctx), errStopped) && !errors.Is(err, errStopped) {
+		return err
+	}
+	return &backends.Failure{Class: backends.ClassCancelled, Retryable: true, Message: entry.Object + ": " + errStopped.Error(), Err: err}
 }
 
 // startPoll is how often a start that another process makes is looked at: its lock is a file's, and tells nobody.
 const startPoll = 50 * time.Millisecond
 
-// begin writes the intent. Where another process makes the very same start, it waits for that to come to an end.
-func (e *Engine) begin(ctx context.Context, entry Entry, progress func(backends.Progress)) (*Intent, []Earlier, error) {
+// begin writes the intent. Where another process makes the very same start, it waits for that to come to an end; where one
+// starts another instance of the identity that is to be replaced, it asks for the end of that and waits.
+func (e *Engine) begin(ctx context.Context, entry Entry, r StartRequest) (*Intent, []Earlier, error) {
 	for told := false; ; told = true {
 		intent, earlier, err := e.store.Begin(entry)
 		var live *LiveError
-		if !errors.As(err, &live) || live.Instance != entry.Instance {
+		if !errors.As(err, &live) || live.Instance != entry.Instance && !r.Replace {
 			return intent, earlier, err
 		}
-		if !told && progress != nil {
-			progress(backends.Progress{Phase: "waiting", Subject: entry.Object, Message: live.Error()})
+		if live.Instance != entry.Instance {
+			if err := e.store.AskStop(live.Instance); err != nil {
+				return nil, nil, err
+			}
+		}
+		if !told && r.Progress != nil {
+			r.Progress(backends.Progress{Phase: "waiting", Subject: entry.Object, Message: live.Error()})
 		}
 		if err := pause(ctx, "start "+entry.Object); err != nil {
 			return nil, nil, err
@@ -292,14 +312,17 @@ func (e *Engine) begin(ctx context.Context, entry Entry, progress func(backends.
 	}
 }
 
-// settled waits until no process is starting the instance that id names, and gives its entry as it was before. An id that
-// names nothing is the zero entry.
+// settled has a start of the instance that id names given up, and gives its entry as it was before. An id that names nothing
+// is the zero entry.
 func (e *Engine) settled(ctx context.Context, id string) (Entry, error) {
 	first, err := e.store.Find(e.id, id)
 	if err != nil {
 		return Entry{}, nil //nolint:nilerr // what the journal does not know may be on a backend: the caller looks there
 	}
 	for now := first; err == nil && now.Live; now, err = e.store.Find(e.id, first.Instance) {
+		if err := e.store.AskStop(first.Instance); err != nil {
+			return first, err
+		}
 		if err := pause(ctx, "stop "+first.Object); err != nil {
 			return first, err
 		}
@@ -344,9 +367,24 @@ func (e *Engine) gone(ctx context.Context, b backends.Backend, instance string) 
 	return err == nil && !slices.ContainsFunc(objects, func(o backends.Object) bool { return o.Instance == instance })
 }
 
+// holder is the backend that an entry's instance is on. A target of the same name in another definition is another one.
+func (e *Engine) holder(ctx context.Context, entry Entry) (backends.Backend, error) {
+	if t := e.set.Targets[entry.Target]; t != nil && !onTarget(entry, t) {
+		return nil, &backends.Failure{
+			Class: backends.ClassConfig, Message: fmt.Sprintf("%s is on the backend %q at %s; the definition's %q is at %s", entry.Object, entry.Target, entry.Endpoint, entry.Target, t.Endpoint),
+			Hint: "give the definition that it was started with (-f), or a state folder of its own to each definition (--state)",
+		}
+	}
+	return e.Backend(ctx, entry.Target)
+}
+
+func onTarget(entry Entry, t *render.Target) bool {
+	return entry.Endpoint == t.Endpoint || entry.Endpoint == ""
+}
+
 // again is the instance of an entry as it is now.
 func (e *Engine) again(ctx context.Context, entry Entry) (backends.Status, error) {
-	b, err := e.Backend(ctx, entry.Target)
+	b, err := e.holder(ctx, entry)
 	if err != nil {
 		return backends.Status{}, err
 	}
@@ -371,7 +409,7 @@ func (e *LiveError) Error() string {
 // or stopped where replace is set.
 func (e *Engine) clear(ctx context.Context, identity spec.Identity, earlier []Earlier, replace bool) error {
 	for _, old := range earlier {
-		b, err := e.Backend(ctx, old.Target)
+		b, err := e.holder(ctx, old)
 		if err != nil {
 			return fmt.Errorf("cannot see what became of %s on %s: %w", old.Instance, old.Target, err)
 		}
@@ -418,7 +456,7 @@ func (e *NotFoundError) Error() string {
 func (e *Engine) Find(ctx context.Context, id string) (backends.Status, backends.Backend, error) {
 	entry, err := e.store.Find(e.id, id)
 	if err == nil {
-		b, err := e.Backend(ctx, entry.Target)
+		b, err := e.holder(ctx, entry)
 		if err != nil {
 			return backends.Status{}, nil, err
 		}
@@ -430,14 +468,18 @@ func (e *Engine) Find(ctx context.Context, id string) (backends.Status, backends
 		return status, b, err
 	}
 	// The journal may be another machine's: what the backends hold counts too.
-	listing, _ := e.List(ctx)
+	listing, unasked := e.List(ctx)
 	var found []backends.Status
 	for _, s := range listing {
 		if matches(id, s.Instance, s.Object) {
 			found = append(found, s)
 		}
 	}
-	if len(found) != 1 {
+	switch {
+	case len(found) == 0 && unasked != nil:
+		// It may be where nobody could ask.
+		return backends.Status{}, nil, unasked
+	case len(found) != 1:
 		return backends.Status{}, nil, err
 	}
 	b, err := e.Backend(ctx, found[0].Target)
@@ -482,7 +524,7 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 		switch {
 		case en.State == EntryIntent && en.Live:
 			s.State = backends.StateStarting
-		case !asked[en.Target]:
+		case !asked[en.Target], !onTarget(en, e.set.Targets[en.Target]):
 			s.State = backends.StateUnknown
 		case en.State == EntryIntent:
 			continue // a start that died before anything was made: gc clears the journal

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -92,7 +91,7 @@ func fails[E error](t *testing.T, err error) E {
 
 func (w *world) gc(e *Engine) GCReport {
 	w.t.Helper()
-	r, err := e.GC(context.Background(), false)
+	r, err := e.GC(context.Background(), GCOptions{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -219,36 +218,121 @@ func TestSameIDAtOnce(t *testing.T) {
 	}
 }
 
+// TestStopWhileStarting: a start that another process makes is given up, also where the backend does not listen and the start
+// comes about.
 func TestStopWhileStarting(t *testing.T) {
-	w := newWorld(t)
-	for _, fail := range []error{nil, &backends.Failure{Class: backends.ClassImage, Message: "no such image"}} {
-		w.a.fail = fail
-		const id = "01JD00000000000000000000ZZ"
+	const id = "01JD00000000000000000000ZZ"
+	for _, deaf := range []bool{false, true} {
+		w := newWorld(t)
+		w.a.deaf = deaf
 		release, started := w.held(StartRequest{Worker: "linux", ID: id})
-		ctx, cancel := context.WithTimeout(context.Background(), 3*startPoll)
-		if _, err := w.engine().Stop(ctx, id, backends.StopOptions{}); fails[*backends.Failure](t, err).Class != backends.ClassTimeout {
-			t.Errorf("stop of a start under way: %v", err)
-		}
-		cancel()
-		stopped := make(chan error, 1)
-		e := w.engine()
-		go func() {
-			s, err := e.Stop(context.Background(), id[20:], backends.StopOptions{})
-			if err == nil && (s.Instance != id || s.State != backends.StateGone) {
-				err = fmt.Errorf("stop gave %+v", s)
+		if deaf {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*startPoll)
+			if _, err := w.engine().Stop(ctx, id, backends.StopOptions{}); fails[*backends.Failure](t, err).Class != backends.ClassTimeout {
+				t.Errorf("stop of a start that does not end: %v", err)
 			}
-			stopped <- err
-		}()
-		release()
-		if err := <-started; !errors.Is(err, fail) {
-			t.Errorf("start: %v", err)
+			cancel()
+			release()
+		} else {
+			s, err := w.engine().Stop(t.Context(), id[20:], backends.StopOptions{})
+			if err != nil || s.Instance != id || s.State != backends.StateGone {
+				t.Errorf("stop gave %+v, %v", s, err)
+			}
 		}
-		if err := <-stopped; err != nil && fail == nil {
-			t.Error(err)
+		if f := fails[*backends.Failure](t, <-started); f.Class != backends.ClassCancelled || !strings.Contains(f.Message, "stopped while it was being started") {
+			t.Errorf("start: %+v", f)
 		}
-		if entries, _ := e.store.Entries("ci-1"); w.a.count() != 0 || len(entries) != 0 {
+		if entries, _ := w.engine().store.Entries("ci-1"); w.a.count() != 0 || len(entries) != 0 {
 			t.Errorf("left: %d objects, journal %+v", w.a.count(), entries)
 		}
+		if files, err := os.ReadDir(filepath.Join(w.state, "starts")); err != nil || len(files) != 0 {
+			t.Errorf("left in starts: %v, %v", files, err)
+		}
+		// What was asked of the first is not asked of the next with its id.
+		w.a.hold, w.a.deaf = nil, false
+		w.start(w.engine(), StartRequest{Worker: "linux", ID: id})
+	}
+}
+
+func TestReplaceWhileStarting(t *testing.T) {
+	w := newWorld(t)
+	_, first := w.held(StartRequest{Worker: "linux"})
+	w.a.mux.Lock()
+	w.a.hold = nil
+	w.a.mux.Unlock()
+	r := w.start(w.engine(), StartRequest{Worker: "linux", Replace: true})
+	if f := fails[*backends.Failure](t, <-first); f.Class != backends.ClassCancelled {
+		t.Errorf("the first: %+v", f)
+	}
+	if entries, _ := w.engine().store.Entries("ci-1"); len(entries) != 1 || entries[0].Instance != r.Status.Instance || w.a.count() != 1 {
+		t.Errorf("journal %+v, %d objects", entries, w.a.count())
+	}
+}
+
+// TestSameIDOnAnotherTarget: one instance id is one instance, whatever a build makes of its backend.
+func TestSameIDOnAnotherTarget(t *testing.T) {
+	w := newWorld(t)
+	const id = "01JD00000000000000000000ZZ"
+	w.start(w.engine(), StartRequest{Worker: "linux", ID: id})
+	w.text = strings.Replace(w.text, "linux: {backend: a", "linux: {backend: b", 1)
+	_, err := w.engine().Start(t.Context(), StartRequest{Worker: "linux", ID: id, Build: &config.Build{}})
+	if err == nil || !strings.Contains(err.Error(), `that instance is on "a"`) || w.a.count() != 1 || w.b.count() != 0 {
+		t.Errorf("%v; %d and %d objects", err, w.a.count(), w.b.count())
+	}
+}
+
+// TestTwoDefinitionsOneState: "a" of one definition is not "a" of another, and neither takes the other's instances for lost.
+func TestTwoDefinitionsOneState(t *testing.T) {
+	w := newWorld(t)
+	mine := w.start(w.engine(), StartRequest{Worker: "linux"})
+	elsewhere := *w
+	elsewhere.text = strings.NewReplacer("a: {yard: {}}", `a: {yard: {host: "unix:///other"}}`).Replace(w.text)
+	other := elsewhere.engine()
+	if g := elsewhere.gc(other); len(g.Removed)+len(g.Cleared) != 0 {
+		t.Errorf("gc: %+v", g)
+	}
+	list, _ := other.List(t.Context())
+	if len(list) != 1 || list[0].State != backends.StateUnknown {
+		t.Errorf("List: %+v", list)
+	}
+	for _, err := range []error{
+		errOf(other.Start(t.Context(), StartRequest{Worker: "linux", Build: &config.Build{}})),
+		errOfStatus(other.Stop(t.Context(), mine.Status.Instance, backends.StopOptions{})),
+	} {
+		if f := fails[*backends.Failure](t, err); f.Class != backends.ClassConfig || !strings.Contains(f.Message, `on the backend "a" at`) {
+			t.Errorf("%+v", f)
+		}
+	}
+	if s, _, err := w.engine().Find(t.Context(), mine.Status.Instance); err != nil || s.State != backends.StateRunning {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func errOfStatus(_ backends.Status, err error) error { return err }
+
+// TestOrphans: a state folder that has never started anything as an engine does not end what runs as it.
+func TestOrphans(t *testing.T) {
+	w := newWorld(t)
+	w.start(w.engine(), StartRequest{Worker: "linux"})
+	dead := w.start(w.engine(), StartRequest{Worker: "plain"})
+	w.a.setState(dead.Status.Instance, backends.StateExited)
+	w.state = t.TempDir()
+	if g := w.gc(w.engine()); len(g.Kept) != 1 || len(g.Removed) != 1 || g.Removed[0].Object.Instance != dead.Status.Instance || w.a.count() != 1 {
+		t.Errorf("gc: %+v", g)
+	}
+	g, err := w.engine().GC(t.Context(), GCOptions{Orphans: true})
+	if err != nil || len(g.Removed) != 1 || w.a.count() != 0 {
+		t.Errorf("gc with orphans: %+v, %v", g, err)
+	}
+}
+
+// TestFindWhereNobodyAnswers: what could not be asked for is not "no instance".
+func TestFindWhereNobodyAnswers(t *testing.T) {
+	w := newWorld(t)
+	w.hosts = map[string]*yard{}
+	_, _, err := w.engine().Find(t.Context(), "01JD00000000000000000000ZZ")
+	if f := fails[*backends.Failure](t, err); f.Class != backends.ClassInfra {
+		t.Errorf("%+v", f)
 	}
 }
 
@@ -345,7 +429,7 @@ func TestCancelledStart(t *testing.T) {
 	w.a.started = nil
 	w.a.mux.Unlock()
 	// Meanwhile nobody else starts it, and gc lets it be.
-	if live := fails[*LiveError](t, errOf(w.engine().Start(context.Background(), StartRequest{Worker: "linux", Replace: true, Build: &config.Build{}}))); !live.Starting {
+	if live := fails[*LiveError](t, errOf(w.engine().Start(context.Background(), StartRequest{Worker: "linux", Build: &config.Build{}}))); !live.Starting {
 		t.Errorf("%+v", live)
 	}
 	if g := w.gc(w.engine()); len(g.Removed)+len(g.Cleared) != 0 {
@@ -383,7 +467,7 @@ func TestGC(t *testing.T) {
 	w.a.objects["other"] = backends.Object{Kind: "crate", ID: "other", Instance: "01JD0000000000000000OTHER0", Status: &other}
 
 	w.now = w.now.Add(time.Hour)
-	dry, err := e.GC(context.Background(), true)
+	dry, err := e.GC(context.Background(), GCOptions{DryRun: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +538,7 @@ func TestBackendAway(t *testing.T) {
 	if err == nil || len(list) != 1 || list[0].State != backends.StateUnknown {
 		t.Errorf("list %+v, %v", list, err)
 	}
-	if _, err := away.GC(context.Background(), false); err == nil {
+	if _, err := away.GC(context.Background(), GCOptions{}); err == nil {
 		t.Error("gc said nothing of a backend that does not answer")
 	}
 	if s, _, err := w.engine().Find(context.Background(), r.Status.Instance); err != nil || s.State != backends.StateRunning {

@@ -27,6 +27,8 @@ type yard struct {
 	hold    chan struct{}
 	started chan struct{}
 	stopErr error
+	// deaf: Start does not listen to its context.
+	deaf bool
 	// vanish makes an instance go as soon as it was looked at.
 	vanish bool
 	// listed, where not nil, is called once, when List has looked and before it answers.
@@ -133,6 +135,9 @@ func (y *yardBackend) Start(ctx context.Context, a policy.Admitted, o backends.S
 	}
 	y.mux.Lock()
 	hold, fail, left, started := y.hold, y.fail, y.left, y.started
+	if y.deaf {
+		ctx = context.WithoutCancel(ctx)
+	}
 	y.mux.Unlock()
 	if started != nil {
 		close(started)

@@ -21,8 +21,19 @@ type Removal struct {
 // GCReport is what one run of gc did.
 type GCReport struct {
 	Removed []Removal `json:"removed"`
+	// Kept are running instances that would be nobody's, had this state folder ever started anything as this engine.
+	Kept []Removal `json:"kept"`
 	// Cleared are journal entries of which nothing was left anyway.
 	Cleared []string `json:"cleared"`
+}
+
+// GCOptions say how far gc goes.
+type GCOptions struct {
+	// DryRun only says what would be removed.
+	DryRun bool
+	// Orphans: running instances are removed too where the state folder has never started anything as this engine. Without it a
+	// second state folder, or one that was lost, would be the end of every running worker.
+	Orphans bool
 }
 
 // GC compares the journal and the backends both ways, and removes what is this engine's and nobody's: what a start left
@@ -32,16 +43,16 @@ type GCReport struct {
 //
 // A backend can still be at work on the last call of a process that died, an image build above all. So where something was
 // removed GC looks again after a moment, until it finds nothing.
-func (e *Engine) GC(ctx context.Context, dryRun bool) (GCReport, error) {
-	report, err := e.collect(ctx, dryRun)
-	for found := len(report.Removed); err == nil && found > 0 && !dryRun; {
+func (e *Engine) GC(ctx context.Context, o GCOptions) (GCReport, error) {
+	report, err := e.collect(ctx, o)
+	for found := len(report.Removed); err == nil && found > 0 && !o.DryRun; {
 		select {
 		case <-time.After(settle):
 		case <-ctx.Done():
 			return report, ctx.Err()
 		}
 		var more GCReport
-		more, err = e.collect(ctx, dryRun)
+		more, err = e.collect(ctx, o)
 		found = len(more.Removed)
 		report.Removed = append(report.Removed, more.Removed...)
 		report.Cleared = append(report.Cleared, more.Cleared...)
@@ -54,8 +65,12 @@ func (e *Engine) GC(ctx context.Context, dryRun bool) (GCReport, error) {
 const settle = time.Second
 
 // collect is one look at everything.
-func (e *Engine) collect(ctx context.Context, dryRun bool) (GCReport, error) {
-	report := GCReport{Removed: []Removal{}, Cleared: []string{}}
+func (e *Engine) collect(ctx context.Context, options GCOptions) (GCReport, error) {
+	report := GCReport{Removed: []Removal{}, Kept: []Removal{}, Cleared: []string{}}
+	ours, err := e.store.Knows(e.id)
+	if err != nil {
+		return report, err
+	}
 	var errs []error
 	now := e.options.Now()
 	// Of what the journal had before a backend is asked, and still has as it was, nothing is left where the backend has nothing.
@@ -99,7 +114,11 @@ func (e *Engine) collect(ctx context.Context, dryRun bool) (GCReport, error) {
 			if why == "" {
 				continue
 			}
-			if !dryRun {
+			if _, known := known[o.Instance]; !known && !ours && !options.Orphans && runs(o) {
+				report.Kept = append(report.Kept, Removal{Target: name, Object: o, Why: "it runs, and this state folder has never started anything as engine " + e.id})
+				continue
+			}
+			if !options.DryRun {
 				// Stop first: it takes what goes with an instance in the right order. What is left after it goes one by one.
 				if o.Instance != "" && !stopped[o.Instance] {
 					stopped[o.Instance] = true
@@ -121,10 +140,10 @@ func (e *Engine) collect(ctx context.Context, dryRun bool) (GCReport, error) {
 		}
 	}
 	for _, en := range before {
-		if en.Live || present[en.Instance] || !asked[en.Target] {
+		if en.Live || present[en.Instance] || !asked[en.Target] || !onTarget(en, e.set.Targets[en.Target]) {
 			continue
 		}
-		if !dryRun {
+		if !options.DryRun {
 			ended, err := e.store.EndAsItWas(en)
 			if err != nil {
 				return report, errors.Join(append(errs, err)...)
@@ -136,6 +155,10 @@ func (e *Engine) collect(ctx context.Context, dryRun bool) (GCReport, error) {
 		report.Cleared = append(report.Cleared, en.Instance)
 	}
 	return report, errors.Join(errs...)
+}
+
+func runs(o backends.Object) bool {
+	return o.Status != nil && (o.Status.State == backends.StateRunning || o.Status.State == backends.StateStarting)
 }
 
 // verdict says why an object is nobody's, "" where it is somebody's.

@@ -3,6 +3,7 @@ package engine
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,7 @@ import (
 //	journal       JSON lines, appended under the lock
 //	journal.lock  held while the journal is read and appended to
 //	starts/ID     held by the process that starts ID: the kernel lets it go when the process dies, however it dies
+//	starts/ID.stop  there while somebody asks that process to give the start up
 type Store struct {
 	dir string
 
@@ -35,6 +37,7 @@ type Store struct {
 	info    fs.FileInfo      // guarded by mux: which file was read
 	offset  int64            // guarded by mux: how far it was read
 	entries map[string]Entry // guarded by mux
+	engines map[string]bool  // guarded by mux: whose instances the folder has ever held
 	lock    *flock.Flock
 }
 
@@ -46,6 +49,7 @@ const (
 	EntryIntent  EntryState = "intent"  // a start began
 	EntryStarted EntryState = "started" // the start came about
 	EntryEnded   EntryState = "ended"   // nothing of it is left
+	entryEngine  EntryState = "engine"  // no instance: this folder has started something as the engine
 )
 
 // Entry is what the journal says of an instance.
@@ -58,10 +62,12 @@ type Entry struct {
 	WorkerName string     `json:"worker_name,omitempty"`
 	Kind       string     `json:"kind,omitempty"`
 	Target     string     `json:"target,omitempty"`
-	Object     string     `json:"object,omitempty"`
-	Digest     string     `json:"digest,omitempty"`
-	Created    time.Time  `json:"created,omitzero"`
-	Expires    time.Time  `json:"expires,omitzero"`
+	// Endpoint is the target's address as the definition had it: a name alone may mean another backend in another definition.
+	Endpoint string    `json:"endpoint,omitempty"`
+	Object   string    `json:"object,omitempty"`
+	Digest   string    `json:"digest,omitempty"`
+	Created  time.Time `json:"created,omitzero"`
+	Expires  time.Time `json:"expires,omitzero"`
 	// Live: the process that starts it is alive. Not stored.
 	Live bool `json:"-"`
 }
@@ -81,7 +87,7 @@ func OpenStore(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the journal: %w", err)
 	}
-	s := &Store{dir: dir, file: file, entries: map[string]Entry{}, lock: flock.New(filepath.Join(dir, "journal.lock"), flock.SetPermissions(0o600))}
+	s := &Store{dir: dir, file: file, entries: map[string]Entry{}, engines: map[string]bool{}, lock: flock.New(filepath.Join(dir, "journal.lock"), flock.SetPermissions(0o600))}
 	if err := s.locked(func() error { return s.compact() }); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -140,7 +146,7 @@ func (s *Store) catchUp() error {
 		if err := s.file.Close(); err != nil {
 			return fmt.Errorf("cannot close the old journal: %w", err)
 		}
-		s.file, s.info, s.offset, s.entries = file, at, 0, map[string]Entry{}
+		s.file, s.info, s.offset, s.entries, s.engines = file, at, 0, map[string]Entry{}, map[string]bool{}
 	}
 	if at.Size() == s.offset {
 		return nil
@@ -171,8 +177,12 @@ func (s *Store) catchUp() error {
 }
 
 func (s *Store) apply(e Entry) {
-	if e.State == EntryEnded {
+	switch e.State {
+	case EntryEnded:
 		delete(s.entries, e.Instance)
+		return
+	case entryEngine:
+		s.engines[e.Engine] = true
 		return
 	}
 	if old, ok := s.entries[e.Instance]; ok && e.Worker == "" {
@@ -216,6 +226,11 @@ func (s *Store) compact() error {
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
+	for _, id := range slices.Sorted(maps.Keys(s.engines)) {
+		if err := enc.Encode(Entry{State: entryEngine, Engine: id}); err != nil {
+			return fmt.Errorf("cannot compact the journal: %w", err)
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.entries)) {
 		if err := enc.Encode(s.entries[id]); err != nil {
 			return fmt.Errorf("cannot compact the journal: %w", err)
@@ -274,8 +289,14 @@ func (s *Store) Begin(e Entry) (*Intent, []Earlier, error) {
 		if !got {
 			return &LiveError{Worker: e.Worker, Instance: e.Instance, Starting: true}
 		}
+		if err := os.Remove(s.stopRequest(e.Instance)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot begin the start of %s: %w", e.Instance, err)
+		}
 		if earlier, err = s.admit(in); err == nil && !in.Again {
-			err = s.append(e)
+			if !s.engines[e.Engine] {
+				err = s.write(Entry{State: entryEngine, Engine: e.Engine})
+			}
+			err = errors.Join(err, s.append(e))
 		}
 		if _, known := s.entries[e.Instance]; err != nil && !known {
 			// What has no entry is never ended: its lock's file goes now.
@@ -295,17 +316,17 @@ func (s *Store) admit(in *Intent) (earlier []Earlier, err error) {
 	e := in.entry
 	for _, id := range slices.Sorted(maps.Keys(s.entries)) {
 		old := s.entries[id]
-		if old.Engine != e.Engine || old.Tenant != e.Tenant {
-			continue
-		}
 		if id == e.Instance {
-			if old.Worker != e.Worker || old.WorkerName != e.WorkerName {
+			if old.Engine != e.Engine || old.Worker != e.Worker || old.WorkerName != e.WorkerName {
 				return nil, fmt.Errorf("cannot start worker %q as %s: that instance is worker %q", e.Worker, id, old.Worker)
+			}
+			if old.Target != e.Target || old.Endpoint != e.Endpoint {
+				return nil, fmt.Errorf("cannot start worker %q as %s: that instance is on %q (%s), and this build's is on %q (%s)", e.Worker, id, old.Target, old.Endpoint, e.Target, e.Endpoint)
 			}
 			in.Again = old.State == EntryStarted
 			continue
 		}
-		if old.WorkerName != e.WorkerName {
+		if old.Engine != e.Engine || old.Tenant != e.Tenant || old.WorkerName != e.WorkerName {
 			continue
 		}
 		if old.State == EntryIntent && s.live(id) {
@@ -321,9 +342,13 @@ func (in *Intent) Renew() error {
 	return in.store.locked(func() error { return in.store.append(in.entry) })
 }
 
-// Started notes that the start came about. The entry is whole: whatever became of the intent, the instance runs.
+// Started notes that the start came about. The entry is whole: whatever became of the intent, the instance runs. The error
+// is errStopped where somebody has asked for its end meanwhile: it is an intent still.
 func (in *Intent) Started() error {
 	return in.store.locked(func() error {
+		if in.stopped() {
+			return errStopped
+		}
 		e := in.entry
 		e.State = EntryStarted
 		if err := in.store.append(e); err != nil {
@@ -342,11 +367,60 @@ func (in *Intent) Release() { in.lock.Close() } //nolint:errcheck // the kernel 
 // forget removes a start's lock file. Only under the journal's lock, under which it is made: else a second process could
 // lock a file that nobody sees any more.
 func (s *Store) forget(instance string) error {
-	if err := os.Remove(s.startLock(instance)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot remove the start's lock: %w", err)
+	for _, path := range []string{s.stopRequest(instance), s.startLock(instance)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove the start's lock: %w", err)
+		}
 	}
 	return nil
 }
+
+func (s *Store) stopRequest(instance string) string { return s.startLock(instance) + ".stop" }
+
+var errStopped = errors.New("it was stopped while it was being started")
+
+// AskStop asks the process that starts an instance to give it up. It does nothing where there is none.
+func (s *Store) AskStop(instance string) error {
+	return s.locked(func() error {
+		if s.entries[instance].State != EntryIntent || !s.live(instance) {
+			return nil
+		}
+		if err := os.WriteFile(s.stopRequest(instance), nil, 0o600); err != nil {
+			return fmt.Errorf("cannot ask for the end of a start: %w", err)
+		}
+		return nil
+	})
+}
+
+func (in *Intent) stopped() bool {
+	_, err := os.Stat(in.store.stopRequest(in.entry.Instance))
+	return err == nil
+}
+
+// Watched is ctx until somebody asks for the end of the start: its cause is errStopped then. A file tells nobody that it is
+// there, so it is looked for, while the start lasts.
+func (in *Intent) Watched(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		look := time.NewTicker(stopPoll)
+		defer look.Stop()
+		for {
+			select {
+			case <-look.C:
+				if in.stopped() {
+					cancel(errStopped)
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// stopPoll is how soon a start notices that it is to end.
+const stopPoll = 200 * time.Millisecond
 
 // End notes that nothing of an instance is left.
 func (s *Store) End(instance string) error {
@@ -404,6 +478,16 @@ func (s *Store) Entries(engine string) ([]Entry, error) {
 		return nil
 	})
 	return out, err
+}
+
+// Knows reports whether the folder has ever started something as an engine.
+func (s *Store) Knows(engine string) (bool, error) {
+	known := false
+	err := s.locked(func() error {
+		known = s.engines[engine]
+		return nil
+	})
+	return known, err
 }
 
 // Find is the one entry that id names.

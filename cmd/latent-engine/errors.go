@@ -114,11 +114,7 @@ func (a *app) one(err error) {
 	case errors.As(err, &failure):
 		a.printFailure(failure, nil)
 	case errors.As(err, &live):
-		hint := "latent-engine stop " + live.Instance + " ends it"
-		if !live.Starting {
-			hint += ", --replace takes its place"
-		}
-		a.errorLine(live.Error(), hint)
+		a.errorLine(live.Error(), "latent-engine stop "+live.Instance+" ends it, --replace takes its place")
 	case errors.As(err, &none):
 		a.errorLine(none.Error(), "latent-engine ps lists the instances")
 	case errors.As(err, &hint):

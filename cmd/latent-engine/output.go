@@ -210,6 +210,7 @@ type stopResult struct {
 type gcResult struct {
 	DryRun  bool      `json:"dry_run"`
 	Removed []removal `json:"removed" jsonschema_description:"With dry_run, what would be removed."`
+	Kept    []removal `json:"kept" jsonschema_description:"Running instances that the state folder knows nothing of; --orphans removes them."`
 	Cleared []string  `json:"cleared" jsonschema_description:"Instances of which only the journal knew."`
 }
 
