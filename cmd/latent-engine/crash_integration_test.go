@@ -96,7 +96,7 @@ func TestCrashLost(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(s.dir, "state")); err != nil {
 			s.Fatal(err)
 		}
-		s.gcTakesAll()
+		s.gcTakesAll("--orphans")
 	})
 }
 
@@ -272,9 +272,9 @@ func (s *crashed) kill() {
 }
 
 // gcTakesAll wants one gc to remove what is left, and the next to find nothing.
-func (s *crashed) gcTakesAll() {
+func (s *crashed) gcTakesAll(flags ...string) {
 	s.Helper()
-	stdout, _ := s.run(0, "gc")
+	stdout, _ := s.run(0, append([]string{"gc"}, flags...)...)
 	s.Logf("gc:\n%s", stdout)
 	s.nothingOfIt()
 }
