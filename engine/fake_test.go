@@ -28,8 +28,8 @@ type yard struct {
 	stopErr error
 	// listed, where not nil, is called once, when List has looked and before it answers.
 	listed func()
-	filled  []string
-	master  string // the last one's BUILDMASTER and BUILDMASTER_PORT
+	filled []string
+	master string // the last one's BUILDMASTER and BUILDMASTER_PORT
 }
 
 func newYard() *yard { return &yard{objects: map[string]backends.Object{}} }
