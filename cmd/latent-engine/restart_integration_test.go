@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -383,24 +384,70 @@ func TestRestart(t *testing.T) {
 			t.Parallel()
 			e.LoadWorkerImage(t, workerImage)
 			network := newNetwork(t, e)
-			other := newTerminal(t, e, "restart-other")
-			had := everything(t, e)
-			for _, r := range []restart{{name: "Stopped", down: (*testenv.Engine).Stop}, {name: "Killed", down: (*testenv.Engine).Kill}} {
-				t.Run(r.name, func(t *testing.T) { restartWhileRunning(t, newTerminal(t, e, "restart-"+strings.ToLower(r.name)), r) })
+			had := lasting(t, e)
+			stopped, killed := restart{name: "Stopped", down: (*testenv.Engine).Stop}, restart{name: "Killed", down: (*testenv.Engine).Kill}
+			back := restart{name: "KilledAndBack", down: (*testenv.Engine).Kill, atOnce: true}
+			for _, r := range []restart{stopped, killed} {
+				t.Run("Running"+r.name, func(t *testing.T) { restartWhileRunning(t, newTerminal(t, e, "running-"+strings.ToLower(r.name)), r) })
+				t.Run("Many"+r.name, func(t *testing.T) { restartWhileMany(t, newTerminal(t, e, "many-"+strings.ToLower(r.name)), r) })
 			}
-			for _, r := range []restart{
-				{name: "Stopped", down: (*testenv.Engine).Stop},
-				{name: "Killed", down: (*testenv.Engine).Kill},
-				{name: "KilledAndBack", down: (*testenv.Engine).Kill, atOnce: true},
-			} {
+			for _, r := range []restart{stopped, killed, back} {
 				t.Run("Starting"+r.name, func(t *testing.T) { restartWhileStarting(t, e, network, r) })
 			}
-			other.clean()
-			if diff := cmp.Diff(had, everything(t, e)); diff != "" {
+			if diff := cmp.Diff(had, lasting(t, e)); diff != "" {
 				t.Errorf("what the engine holds (-before +after):\n%s", diff)
 			}
 		})
 	}
+}
+
+// lasting is everything that an engine holds, but for the default network, which every start of an engine makes anew.
+func lasting(t testing.TB, e *testenv.Engine) []string {
+	t.Helper()
+	return slices.DeleteFunc(everything(t, e), func(what string) bool { return strings.HasPrefix(what, "network bridge ") })
+}
+
+// restartWhileMany restarts the engine under many starts at once, wherever each of them is.
+func restartWhileMany(t *testing.T, w *terminal, r restart) {
+	w.define(builtWorker)
+	names := map[*process]string{}
+	for i := range many {
+		name := fmt.Sprintf("w%d", i)
+		names[w.begin("start", []string{"runs", "built"}[i%2], "--as", name, "-f", "ci.yaml", "-o", "json")] = name
+	}
+	for deadline := time.Now().Add(restartLimit); ; time.Sleep(5 * time.Millisecond) {
+		if containers, _ := w.ours(); len(containers) >= many/3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the starts make no containers")
+		}
+	}
+	r.down(w.docker, t)
+	w.docker.Start(t)
+
+	started := map[string]bool{}
+	for p, name := range names {
+		o := p.outcome()
+		if o.Started {
+			started[o.Instance.Instance] = true
+		} else if o.Failure.Class != backends.ClassInfra || !o.Failure.Retryable {
+			t.Errorf("%s: %+v", name, o.Failure)
+		}
+	}
+	t.Logf("%d of %d starts came about", len(started), many)
+	w.run(0, "gc")
+	list := w.list()
+	for _, s := range list {
+		if !started[s.Instance] || s.State != backends.StateRunning && s.State != backends.StateExited || s.State == backends.StateRunning && s.Failure != nil {
+			t.Errorf("ps: %+v %+v", s, s.Failure)
+		}
+	}
+	if containers, _ := w.ours(); len(list) != len(started) || len(containers) != len(started) {
+		t.Errorf("%d started, ps shows %d, there are containers %v", len(started), len(list), containers)
+	}
+	w.stopAll()
+	w.clean()
 }
 
 // restartWhileRunning: an engine without live restore ends its containers: on SIGTERM before it goes, after a crash when it is
