@@ -454,23 +454,30 @@ func restartWhileMany(t *testing.T, w *terminal, r restart) {
 // back. Who waits for one goes on waiting in between, and hears of the end.
 func restartWhileRunning(t *testing.T, w *terminal, r restart) {
 	w.define("  stubborn: {image: " + workerImage + ", autopull: false, env: {WORKER_STUBBORN: 1}, stop_timeout: 1}\n")
-	begin := func(args ...string) *process {
-		p := w.held(http.MethodGet, "/events", before)
-		watching := w.begin(append(args, "-f", "held.yaml", "-o", "json")...)
-		p.reached(watching)
+	// begin returns when the command makes its first call of that kind.
+	begin := func(method, path string, args ...string) (*process, *proxy) {
+		p := w.held(method, path, before)
+		begun := w.begin(append(args, "-f", "held.yaml", "-o", "json")...)
+		p.reached(begun)
+		return begun, p
+	}
+	watching := func(args ...string) *process {
+		begun, p := begin(http.MethodGet, "/events", args...)
 		p.release()
-		return watching
+		return begun
 	}
 	ids := map[string]string{}
 	for _, worker := range []string{"runs", "stubborn"} {
 		stdout, _ := w.run(0, "start", worker)
 		ids[worker] = strings.TrimSpace(stdout)
 	}
-	follow, well, badly := begin("start", "other", "--follow"), begin("wait", ids["runs"]), begin("wait", ids["stubborn"])
+	follow, well, badly := watching("start", "other", "--follow"), watching("wait", ids["runs"]), watching("wait", ids["stubborn"])
 	follow.until(follow.stdout, "running until told to stop")
 	w.running(3)
+	removing, removal := begin(http.MethodDelete, "/containers/.+", "start", "exits", "-p", "code=0", "--follow")
 
 	r.down(w.docker, t)
+	removal.release()
 	var list []backends.Status
 	w.json(1, &list, "ps")
 	for _, s := range list {
@@ -478,23 +485,24 @@ func restartWhileRunning(t *testing.T, w *terminal, r restart) {
 			t.Errorf("ps while docker is down: %+v", s)
 		}
 	}
-	if len(list) != 3 {
+	if len(list) != 4 {
 		t.Errorf("ps while docker is down: %+v", list)
 	}
-	for _, args := range [][]string{{"ps"}, {"inspect", ids["runs"]}, {"logs", ids["runs"]}, {"wait", ids["runs"]}, {"stop", ids["runs"]}, {"gc"}, {"start", "runs", "--as", "fourth"}, {"start", "runs", "--replace"}} {
+	for _, args := range [][]string{{"ps"}, {"inspect", ids["runs"]}, {"logs", ids["runs"]}, {"wait", ids["runs"]}, {"stop", ids["runs"]}, {"gc"}, {"start", "runs", "--as", "fifth"}, {"start", "runs", "--replace"}} {
 		if _, stderr := w.run(1, args...); !strings.Contains(stderr, "failed (infra): cannot connect to docker at ") {
 			t.Errorf("%v while docker is down: %s", args, stderr)
 		}
 	}
+	removing.until(removing.stderr, "cannot remove exits-")
 	w.docker.Start(t)
 	began := time.Now()
 
-	for p, want := range map[*process]struct{ code, exit int }{well: {0, 0}, badly: {1, 137}, follow: {0, 0}} {
+	for p, want := range map[*process]struct{ code, exit int }{well: {0, 0}, badly: {1, 137}, follow: {0, 0}, removing: {0, 0}} {
 		if code := p.end(); code != want.code {
 			t.Errorf("%v: exit code %d\n%s%s", p.cmd.Args, code, p.stdout, p.stderr)
 		}
 		var s backends.Status
-		if p == follow {
+		if p == follow || p == removing {
 			var seen []string
 			for _, e := range w.events(p.stdout.String()) {
 				seen = append(seen, e.Event)
