@@ -489,7 +489,7 @@ func (e *Engine) Find(ctx context.Context, id string) (backends.Status, backends
 // List is every instance of this engine, from all backends and the journal. What could not be asked is in the error, beside
 // the rest.
 func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
-	seen := map[string]bool{}
+	seen := map[string]int{} // by instance, its place in out
 	var out []backends.Status
 	var errs []error
 	asked := map[string]bool{}
@@ -506,8 +506,8 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 		}
 		asked[name] = true
 		for _, o := range objects {
-			if o.Status != nil && !seen[o.Instance] {
-				seen[o.Instance] = true
+			if _, twice := seen[o.Instance]; o.Status != nil && !twice {
+				seen[o.Instance] = len(out)
 				out = append(out, *o.Status)
 			}
 		}
@@ -517,7 +517,10 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 		errs = append(errs, err)
 	}
 	for _, en := range entries {
-		if seen[en.Instance] {
+		if i, ok := seen[en.Instance]; ok {
+			if en.State == EntryIntent && !en.Live && out[i].Failure == nil {
+				out[i].Failure = &backends.Failure{Class: backends.ClassLost, Retryable: true, Message: "its start was cut off", Hint: "latent-engine gc removes it"}
+			}
 			continue
 		}
 		s := en.status("")

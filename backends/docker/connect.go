@@ -279,6 +279,16 @@ func (b *backend) negotiate(ctx context.Context) error {
 	return nil
 }
 
+// ping asks whether the engine is there, whatever became of the caller's context.
+func (b *backend) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := b.do(ctx, call{what: "ask whether docker is there", method: http.MethodGet, path: "/_ping", bare: true}); err != nil {
+		return b.failure(ctx, err)
+	}
+	return nil
+}
+
 func (b *backend) connectFailure(ctx context.Context, err error) *backends.Failure {
 	f := b.failure(ctx, err)
 	if f.Class == backends.ClassCancelled {

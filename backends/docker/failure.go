@@ -228,20 +228,23 @@ func doing(err error) string {
 	return "cannot go on"
 }
 
+// errAway is in the failure of a call that got no answer: the engine is not there, or the way to it is not.
+var errAway = errors.New("docker is away")
+
 // unreached is the failure of a call that got no answer.
 func (b *backend) unreached(ce *callError) *backends.Failure {
-	f := &backends.Failure{Class: backends.ClassInfra, Retryable: true, Message: ce.Error()}
+	f := &backends.Failure{Class: backends.ClassInfra, Retryable: true, Message: ce.Error(), Err: errAway}
 	switch {
 	case errors.Is(ce.err, os.ErrPermission):
 		f.Hint = "your user may not use docker's socket: add it to the group docker, or run as root"
 	case errors.Is(ce.err, os.ErrNotExist), errors.Is(ce.err, syscall.ECONNREFUSED):
 		f.Hint = "is docker running there? docker_host says where to look"
 	case strings.Contains(transportCause(ce.err), "TLS on one side alone"):
-		f.Class, f.Retryable, f.Field = backends.ClassConfig, false, "docker_host"
+		f.Class, f.Retryable, f.Field, f.Err = backends.ClassConfig, false, "docker_host", nil
 	case strings.Contains(ce.err.Error(), "x509:"), strings.Contains(ce.err.Error(), "tls:"):
 		f.Retryable, f.Field = false, "tls"
 	case errors.Is(ce.err, errNoEngine), errors.Is(ce.err, errTooLong):
-		f.Retryable = false
+		f.Retryable, f.Err = false, nil
 	}
 	return f
 }

@@ -57,15 +57,23 @@ func (b *backend) Start(ctx context.Context, a policy.Admitted, o backends.Start
 	if err == nil {
 		return status, nil
 	}
-	f := b.failure(ctx, err)
+	f := *b.failure(ctx, err)
+	var left error
+	away := false
 	if s.made {
-		if left := s.clean(ctx); left != nil {
-			c := *f
-			c.Message += "; something of it may be left: " + left.Error()
-			f = &c
-		}
+		left, away = s.clean(ctx)
+	} else if f.Retryable && f.Class == backends.ClassImage {
+		away = errors.Is(b.ping(ctx), errAway)
 	}
-	return backends.Status{}, s.fill.redactFailure(f)
+	if away && ctx.Err() == nil && f.Class != backends.ClassInfra {
+		// What an engine says of a step or a pull that it cuts off itself, because it ends, is no verdict on the definition.
+		f.Class, f.Retryable, f.Field, f.Hint = backends.ClassInfra, true, "", ""
+		f.Message += "; docker went away"
+	}
+	if left != nil {
+		f.Message += "; something of it may be left: " + left.Error()
+	}
+	return backends.Status{}, s.fill.redactFailure(&f)
 }
 
 func (s *start) run(ctx context.Context) (backends.Status, error) {
@@ -317,11 +325,13 @@ func (s *start) progress(phase, subject, message string, done, total int64) {
 	}
 }
 
-// clean removes what a start made that did not come about, whatever became of the caller's context.
-func (s *start) clean(ctx context.Context) error {
+// clean removes what a start made that did not come about, whatever became of the caller's context; away says that the engine
+// was not there at first.
+func (s *start) clean(ctx context.Context) (err error, away bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWait)
 	defer cancel()
-	err := s.stop(ctx, s.bound.Instance, backends.StopOptions{Fast: true})
+	err = s.stop(ctx, s.bound.Instance, backends.StopOptions{Fast: true})
+	away = errors.Is(err, errAway)
 	var f *backends.Failure
 	if errors.As(err, &f) && f.Class == backends.ClassInfra {
 		// An engine that restarts in this moment: once more, when it is back.
@@ -329,7 +339,7 @@ func (s *start) clean(ctx context.Context) error {
 			err = s.stop(ctx, s.bound.Instance, backends.StopOptions{Fast: true})
 		}
 	}
-	return err
+	return err, away
 }
 
 // planString is a text of the plan's; "" where it is absent.

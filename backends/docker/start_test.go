@@ -100,6 +100,48 @@ func TestStartSendsWhatWasJudged(t *testing.T) {
 	}
 }
 
+// TestStartEngineGoesAway: what an engine says while it ends is no verdict on the definition; an engine that is there means it.
+func TestStartEngineGoesAway(t *testing.T) {
+	built := func(b *spec.Bound) {
+		tag := field.String("latent-engine.local/linux:01j8z3")
+		b.Pull, b.Create["Image"] = nil, tag
+		b.Build = field.Object{"tag": tag, "dockerfile": field.String("FROM worker:test\nRUN x\n")}
+	}
+	for _, c := range []struct {
+		name, call, says string
+		change           func(*spec.Bound)
+		class            backends.Class
+		retryable        bool
+	}{
+		{"step", "POST /build", "The command '/worker' returned a non-zero code: 137", built, backends.ClassImage, false},
+		{"pull", "POST /images/create", "failed to copy: grpc: the client connection is closing: context canceled", nil, backends.ClassImage, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, away := range []bool{false, true} {
+				s := healthy()
+				s.answer["GET /images/worker:test/json"] = fixed(404, "{}")
+				b := s.connect(t)
+				s.answer[c.call] = func(*http.Request) *http.Response {
+					if away {
+						s.answer["GET /containers/json"] = func(*http.Request) *http.Response { return nil }
+						s.answer["GET /_ping"] = s.answer["GET /containers/json"]
+					}
+					return reply200(200, `{"stream":"Step 1/2"}{"errorDetail":{"message":"`+c.says+`"}}`)
+				}
+				_, err := b.Start(t.Context(), stubAdmit(t, stubBound(c.change)), stubOptions())
+				f := backends.AsFailure(err)
+				class, retryable := c.class, c.retryable
+				if away {
+					class, retryable = backends.ClassInfra, true
+				}
+				if f.Class != class || f.Retryable != retryable || !strings.Contains(f.Message, c.says) || strings.Contains(f.Message, "docker went away") != away {
+					t.Errorf("away %v: %+v", away, f)
+				}
+			}
+		})
+	}
+}
+
 func TestStartRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name     string

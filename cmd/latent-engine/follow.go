@@ -63,10 +63,33 @@ func (s *session) follow(ctx context.Context) error {
 		shown.Log, ended.Failure = nil, &shown
 	}
 	result := s.app.ended(ended, func(field string) *setting { return setAt(provenance(ctx, s.engine, s.worker, s.build), field) })
-	if err := s.remove(ctx, backends.StopOptions{}); err != nil {
+	if err := s.removeEnded(ctx); err != nil {
 		return err
 	}
 	return result
+}
+
+// removeLimit is how long a backend that went away may take to come back, for the removal of an instance that ended.
+const removeLimit = time.Minute
+
+// removeEnded removes an instance that ended, which may have been because its backend was ended: then when it is back.
+func (s *session) removeEnded(ctx context.Context) error {
+	until := time.Now().Add(removeLimit)
+	for told := false; ; told = true {
+		err := s.remove(ctx, backends.StopOptions{})
+		var f *backends.Failure
+		if !errors.As(err, &f) || f.Class != backends.ClassInfra || !f.Retryable || time.Now().After(until) {
+			return err
+		}
+		if !told {
+			s.app.note(fmt.Sprintf("cannot remove %s yet: %s", handle(s.status), f.Error()))
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // interrupted stops the instance; a second Ctrl-C leaves it.

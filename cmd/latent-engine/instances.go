@@ -61,6 +61,9 @@ func statusWord(s backends.Status) string {
 		}
 		return fmt.Sprintf("exited (%d)", *s.ExitCode)
 	}
+	if s.Failure != nil && (s.State == backends.StateStarting || s.State == backends.StateRunning) {
+		return string(s.State) + " (cut off)"
+	}
 	if len(s.Warnings) > 0 {
 		return string(s.State) + " (warning)"
 	}

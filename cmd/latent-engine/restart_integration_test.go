@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -362,4 +363,229 @@ func twoEngines(t *testing.T, w *terminal) {
 	w.clean()
 	other.stopAll()
 	other.clean()
+}
+
+// restartLimit is how long what waits for an engine may take once the engine is back, or once it is gone, on a machine that is
+// busy with other tests.
+const restartLimit = 30 * time.Second
+
+// restart is a way in which a Docker Engine goes away and comes back.
+type restart struct {
+	name string
+	down func(*testenv.Engine, testing.TB)
+	// atOnce: it is back before anybody notices.
+	atOnce bool
+}
+
+// TestRestart takes the Docker Engine away, in order and as a crash does, and gives it back on the same data.
+func TestRestart(t *testing.T) {
+	for _, e := range testenv.OwnEngines(t) {
+		t.Run(e.Name, func(t *testing.T) {
+			t.Parallel()
+			e.LoadWorkerImage(t, workerImage)
+			network := newNetwork(t, e)
+			had := lasting(t, e)
+			stopped, killed := restart{name: "Stopped", down: (*testenv.Engine).Stop}, restart{name: "Killed", down: (*testenv.Engine).Kill}
+			back := restart{name: "KilledAndBack", down: (*testenv.Engine).Kill, atOnce: true}
+			for _, r := range []restart{stopped, killed} {
+				t.Run("Running"+r.name, func(t *testing.T) { restartWhileRunning(t, newTerminal(t, e, "running-"+strings.ToLower(r.name)), r) })
+				t.Run("Many"+r.name, func(t *testing.T) { restartWhileMany(t, newTerminal(t, e, "many-"+strings.ToLower(r.name)), r) })
+			}
+			for _, r := range []restart{stopped, killed, back} {
+				t.Run("Starting"+r.name, func(t *testing.T) { restartWhileStarting(t, e, network, r) })
+			}
+			if diff := cmp.Diff(had, lasting(t, e)); diff != "" {
+				t.Errorf("what the engine holds (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// lasting is everything that an engine holds, but for the default network, which every start of an engine makes anew.
+func lasting(t testing.TB, e *testenv.Engine) []string {
+	t.Helper()
+	return slices.DeleteFunc(everything(t, e), func(what string) bool { return strings.HasPrefix(what, "network bridge ") })
+}
+
+// restartWhileMany restarts the engine under many starts at once, wherever each of them is.
+func restartWhileMany(t *testing.T, w *terminal, r restart) {
+	w.define(builtWorker)
+	names := map[*process]string{}
+	for i := range many {
+		name := fmt.Sprintf("w%d", i)
+		names[w.begin("start", []string{"runs", "built"}[i%2], "--as", name, "-f", "ci.yaml", "-o", "json")] = name
+	}
+	for deadline := time.Now().Add(restartLimit); ; time.Sleep(5 * time.Millisecond) {
+		if containers, _ := w.ours(); len(containers) >= many/3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the starts make no containers")
+		}
+	}
+	r.down(w.docker, t)
+	w.docker.Start(t)
+
+	started := map[string]bool{}
+	for p, name := range names {
+		o := p.outcome()
+		if o.Started {
+			started[o.Instance.Instance] = true
+		} else if o.Failure.Class != backends.ClassInfra || !o.Failure.Retryable {
+			t.Errorf("%s: %+v", name, o.Failure)
+		}
+	}
+	t.Logf("%d of %d starts came about", len(started), many)
+	w.run(0, "gc")
+	list := w.list()
+	for _, s := range list {
+		if !started[s.Instance] || s.State != backends.StateRunning && s.State != backends.StateExited || s.State == backends.StateRunning && s.Failure != nil {
+			t.Errorf("ps: %+v %+v", s, s.Failure)
+		}
+	}
+	if containers, _ := w.ours(); len(list) != len(started) || len(containers) != len(started) {
+		t.Errorf("%d started, ps shows %d, there are containers %v", len(started), len(list), containers)
+	}
+	w.stopAll()
+	w.clean()
+}
+
+// restartWhileRunning: an engine without live restore ends its containers: on SIGTERM before it goes, after a crash when it is
+// back. Who waits for one goes on waiting in between, and hears of the end.
+func restartWhileRunning(t *testing.T, w *terminal, r restart) {
+	w.define("  stubborn: {image: " + workerImage + ", autopull: false, env: {WORKER_STUBBORN: 1}, stop_timeout: 1}\n")
+	// begin returns when the command makes its first call of that kind.
+	begin := func(method, path string, args ...string) (*process, *proxy) {
+		p := w.held(method, path, before)
+		begun := w.begin(append(args, "-f", "held.yaml", "-o", "json")...)
+		p.reached(begun)
+		return begun, p
+	}
+	watching := func(args ...string) *process {
+		begun, p := begin(http.MethodGet, "/events", args...)
+		p.release()
+		return begun
+	}
+	ids := map[string]string{}
+	for _, worker := range []string{"runs", "stubborn"} {
+		stdout, _ := w.run(0, "start", worker)
+		ids[worker] = strings.TrimSpace(stdout)
+	}
+	follow, well, badly := watching("start", "other", "--follow"), watching("wait", ids["runs"]), watching("wait", ids["stubborn"])
+	follow.until(follow.stdout, "running until told to stop")
+	w.running(3)
+	removing, removal := begin(http.MethodDelete, "/containers/.+", "start", "exits", "-p", "code=0", "--follow")
+
+	r.down(w.docker, t)
+	removal.release()
+	var list []backends.Status
+	w.json(1, &list, "ps")
+	for _, s := range list {
+		if s.State != backends.StateUnknown {
+			t.Errorf("ps while docker is down: %+v", s)
+		}
+	}
+	if len(list) != 4 {
+		t.Errorf("ps while docker is down: %+v", list)
+	}
+	for _, args := range [][]string{{"ps"}, {"inspect", ids["runs"]}, {"logs", ids["runs"]}, {"wait", ids["runs"]}, {"stop", ids["runs"]}, {"gc"}, {"start", "runs", "--as", "fifth"}, {"start", "runs", "--replace"}} {
+		if _, stderr := w.run(1, args...); !strings.Contains(stderr, "failed (infra): cannot connect to docker at ") {
+			t.Errorf("%v while docker is down: %s", args, stderr)
+		}
+	}
+	removing.until(removing.stderr, "cannot remove exits-")
+	w.docker.Start(t)
+	began := time.Now()
+
+	for p, want := range map[*process]struct{ code, exit int }{well: {0, 0}, badly: {1, 137}, follow: {0, 0}, removing: {0, 0}} {
+		if code := p.end(); code != want.code {
+			t.Errorf("%v: exit code %d\n%s%s", p.cmd.Args, code, p.stdout, p.stderr)
+		}
+		var s backends.Status
+		if p == follow || p == removing {
+			var seen []string
+			for _, e := range w.events(p.stdout.String()) {
+				seen = append(seen, e.Event)
+				if e.Event == "exited" {
+					s = *e.Instance
+				}
+			}
+			if got := strings.Join(seen, " "); !strings.HasSuffix(got, "log exited removed") {
+				t.Errorf("events: %s\n%s", got, p.stderr)
+			}
+		} else if err := json.Unmarshal([]byte(p.stdout.String()), &s); err != nil {
+			t.Fatal(err)
+		}
+		if s.State != backends.StateExited || s.ExitCode == nil || *s.ExitCode != want.exit || (s.Failure == nil) != (want.exit == 0) {
+			t.Errorf("%v: %+v", p.cmd.Args, s)
+		}
+	}
+	if took := time.Since(began); took > restartLimit {
+		t.Errorf("the ends were told %s after docker was back", took)
+	}
+	list = w.list()
+	for _, s := range list {
+		if s.State != backends.StateExited {
+			t.Errorf("ps when docker is back: %+v", s)
+		}
+	}
+	if len(list) != 2 {
+		t.Errorf("ps when docker is back: %+v", list)
+	}
+	if stdout, _ := w.run(0, "gc"); stdout != "nothing to remove\n" {
+		t.Errorf("gc: %s", stdout)
+	}
+	w.run(0, "start", "runs") // in the dead one's place
+	w.stopAll()
+	w.clean()
+}
+
+// restartWhileStarting: every start ends soon, as one that came about or with a failure of the infrastructure that another try
+// can mend. What it could not remove, gc does.
+func restartWhileStarting(t *testing.T, e *testenv.Engine, network string, r restart) {
+	var all []*crashed
+	for _, c := range on("PullStalled", "BuildRunning", "BuildBefore", "ImageBefore", "CreateBefore", "CreateAfter", "CreateOfBuiltAfter", "ConnectAfter", "StartBefore", "StartAfter") {
+		s := crashAt(t, e, c, network)
+		all = append(all, s)
+	}
+	r.down(e, t)
+	if r.atOnce {
+		e.Start(t)
+	}
+	began := time.Now()
+	for _, s := range all {
+		s.proxy.release()
+	}
+	outcomes := make([]outcome, len(all))
+	for i, s := range all {
+		o := s.outcome()
+		outcomes[i] = o
+		t.Logf("%s: started %v, %v", s.crash.name, o.Started, o.Failure)
+		if f := o.Failure; f != nil && (f.Class != backends.ClassInfra || !f.Retryable) {
+			t.Errorf("%s: %+v", s.crash.name, f)
+		}
+	}
+	if took := time.Since(began); took > restartLimit {
+		t.Errorf("the starts ended %s after docker was gone", took)
+	}
+	e.Start(t)
+	for i, s := range all {
+		s.sees(outcomes[i])
+		s.run(0, "gc")
+		s.stopAll()
+		s.clean()
+	}
+}
+
+// sees wants ps to show what became of a start, which was ended by the engine or is cut off.
+func (s *crashed) sees(o outcome) {
+	s.Helper()
+	for _, now := range s.list() {
+		switch {
+		case !o.Started && now.Failure != nil && now.Failure.Class == backends.ClassLost:
+		case o.Started && now.Instance == o.Instance.Instance && now.State != backends.StateStarting && now.Failure == nil:
+		default:
+			s.Errorf("%s: ps: %+v %+v; start: %s", s.crash.name, now, now.Failure, o.stdout)
+		}
+	}
 }
