@@ -265,7 +265,10 @@ func plainTransport(err error) error {
 
 func transportCause(err error) string {
 	var dns *net.DNSError
+	var ssh *sshError
 	switch {
+	case errors.As(err, &ssh):
+		return "ssh: " + ssh.cause
 	case errors.Is(err, context.Canceled):
 		return "cancelled"
 	case errors.Is(err, context.DeadlineExceeded):

@@ -78,6 +78,23 @@ var callPhrases = []phrase{
 	{text: "device or resource busy", class: backends.ClassInfra, retry: true},
 }
 
+// sshPhrases are for what ssh says, or the docker command at the far end; what fits none may heal.
+var sshPhrases = []phrase{
+	{text: "permission denied while trying to connect to the docker", class: backends.ClassConfig, field: "docker_host", hint: "the user at the far end may not use docker's socket: add it to the group docker there"},
+	{text: "cannot connect to the docker daemon", class: backends.ClassInfra, retry: true, hint: "is docker running there?"},
+	{text: "failed to dial", class: backends.ClassInfra, retry: true, hint: "is docker running there?"},
+	{text: "raw stream connection", class: backends.ClassInfra, retry: true, hint: "is docker running there?"},
+	{text: "there is no ssh command", class: backends.ClassConfig, field: "docker_host", hint: "install an ssh client, or reach the engine in another way"},
+	{text: "docker: …not found", class: backends.ClassConfig, field: "docker_host", hint: "the far end needs the docker command, in the PATH of a shell that is not interactive"},
+	{text: "is not a docker command", class: backends.ClassConfig, field: "docker_host", hint: "the far end needs docker 18.09 or newer"},
+	{text: "has changed …host key verification failed", class: backends.ClassConfig, field: "docker_host", hint: "the host has another key than known_hosts says: if that is right, put the new one there"},
+	{text: "host key verification failed", class: backends.ClassConfig, field: "docker_host", hint: "put the host's key into known_hosts of the user that latent-engine runs as: ssh there once by hand"},
+	{text: "permission denied", class: backends.ClassConfig, field: "docker_host", hint: "nobody is there to type a password: the user that latent-engine runs as needs a key in an agent, or one without a passphrase"},
+	{text: "too many authentication failures", class: backends.ClassConfig, field: "docker_host", hint: "name the one key to use in ssh's configuration: IdentityFile, IdentitiesOnly yes"},
+	{text: "bad configuration option", class: backends.ClassConfig, field: "docker_host"},
+	{text: "what answers is no docker engine", class: backends.ClassConfig, field: "docker_host"},
+}
+
 // pullPhrases are for what a registry says through the engine, at once or within the stream.
 var pullPhrases = []phrase{
 	{text: "no space left on device", class: backends.ClassCapacity, retry: true, hint: "free space where docker keeps its data"},
@@ -231,7 +248,13 @@ func doing(err error) string {
 // unreached is the failure of a call that got no answer.
 func (b *backend) unreached(ce *callError) *backends.Failure {
 	f := &backends.Failure{Class: backends.ClassInfra, Retryable: true, Message: ce.Error()}
+	var ssh *sshError
 	switch {
+	case errors.As(ce.err, &ssh):
+		f.Reason = ssh.cause
+		if p := find(sshPhrases, ssh.cause); p != nil {
+			f.Class, f.Retryable, f.Field, f.Hint = p.class, p.retry, p.field, p.hint
+		}
 	case errors.Is(ce.err, os.ErrPermission):
 		f.Hint = "your user may not use docker's socket: add it to the group docker, or run as root"
 	case errors.Is(ce.err, os.ErrNotExist), errors.Is(ce.err, syscall.ECONNREFUSED):
