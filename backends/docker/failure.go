@@ -27,6 +27,7 @@ var callPhrases = []phrase{
 	{text: "client version …is too old", class: backends.ClassConfig, field: "version", hint: "leave version out: it is negotiated"},
 	{text: "client version …is too new", class: backends.ClassConfig, field: "version", hint: "leave version out: it is negotiated"},
 	{text: "maximum supported api version", class: backends.ClassConfig, field: "version", hint: "leave version out: it is negotiated"},
+	{text: "client sent an http request to an https server", class: backends.ClassConfig, field: "tls", hint: "the engine speaks TLS alone: set tls"},
 	{text: "no space left on device", class: backends.ClassCapacity, retry: true, hint: "free space where docker keeps its data"},
 	{text: "cannot allocate memory", class: backends.ClassCapacity, retry: true},
 	{text: "port is already allocated", class: backends.ClassCapacity, retry: true, field: "hostconfig.port_bindings", hint: "leave the host's port out and docker chooses a free one"},
@@ -93,6 +94,17 @@ var sshPhrases = []phrase{
 	{text: "too many authentication failures", class: backends.ClassConfig, field: "docker_host", hint: "name the one key to use in ssh's configuration: IdentityFile, IdentitiesOnly yes"},
 	{text: "bad configuration option", class: backends.ClassConfig, field: "docker_host"},
 	{text: "what answers is no docker engine", class: backends.ClassConfig, field: "docker_host"},
+}
+
+// tlsPhrases are for what a handshake ends in, here or (remote error) there. None of it heals.
+var tlsPhrases = []phrase{
+	{text: "remote error: tls: …certificate", class: backends.ClassInfra, field: "tls.client_cert", hint: "the engine wants a client certificate: in date, and of an authority that it knows"},
+	{text: "unknown authority", class: backends.ClassInfra, field: "tls.ca_cert", hint: "tls.ca_cert names the authority that signed the engine's certificate"},
+	{text: "certificate has expired or is not yet valid", class: backends.ClassInfra, field: "tls", hint: "the engine's certificate is to be renewed"},
+	{text: "certificate is valid for", class: backends.ClassInfra, field: "tls.assert_hostname", hint: "the engine's certificate is for another name: use that in docker_host, or set tls.assert_hostname"},
+	{text: "certificate is not valid for any names", class: backends.ClassInfra, field: "tls.assert_hostname", hint: "the engine's certificate is for another name: use that in docker_host, or set tls.assert_hostname"},
+	{text: "doesn't contain any ip sans", class: backends.ClassInfra, field: "tls.assert_hostname", hint: "the engine's certificate is for a name and no address: use the name in docker_host, or set tls.assert_hostname"},
+	{text: "", class: backends.ClassInfra, field: "tls"},
 }
 
 // pullPhrases are for what a registry says through the engine, at once or within the stream.
@@ -262,7 +274,8 @@ func (b *backend) unreached(ce *callError) *backends.Failure {
 	case strings.Contains(transportCause(ce.err), "TLS on one side alone"):
 		f.Class, f.Retryable, f.Field = backends.ClassConfig, false, "docker_host"
 	case strings.Contains(ce.err.Error(), "x509:"), strings.Contains(ce.err.Error(), "tls:"):
-		f.Retryable, f.Field = false, "tls"
+		p := find(tlsPhrases, ce.err.Error())
+		f.Class, f.Retryable, f.Field, f.Hint = p.class, p.retry, p.field, p.hint
 	case errors.Is(ce.err, errNoEngine), errors.Is(ce.err, errTooLong):
 		f.Retryable = false
 	}

@@ -38,6 +38,7 @@ type Engine struct {
 	containerd *process
 	dockerd    *process
 	watcher    *exec.Cmd
+	more       []string // arguments of dockerd beside the programs' own
 }
 
 // programs says what an engine consists of.
@@ -305,7 +306,7 @@ func (e *Engine) startDockerd() error {
 		args = append(args, "--storage-driver="+copying[e.Name])
 	}
 	var err error
-	e.dockerd, err = startProcess(boundToUs(), e.file("log"), e.environment(), e.programs.dockerd, append(args, e.programs.args...)...)
+	e.dockerd, err = startProcess(boundToUs(), e.file("log"), e.environment(), e.programs.dockerd, slices.Concat(args, e.programs.args, e.more)...)
 	if err != nil {
 		return err
 	}
@@ -347,6 +348,23 @@ func (e *Engine) Restart(t testing.TB) {
 	t.Helper()
 	e.Stop(t)
 	e.Start(t)
+}
+
+// RestartWith restarts the engine with further arguments of dockerd, in place of those of an earlier RestartWith. When the test
+// is over it is started without.
+func (e *Engine) RestartWith(t testing.TB, args ...string) {
+	t.Helper()
+	with := func(args []string) {
+		e.Stop(t)
+		e.mu.Lock()
+		e.more = args
+		e.mu.Unlock()
+		e.Start(t)
+	}
+	if len(e.more) == 0 {
+		t.Cleanup(func() { with(nil) })
+	}
+	with(args)
 }
 
 // Stop ends the engine with SIGTERM; it stops its containers before. A test that calls it calls
