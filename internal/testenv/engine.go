@@ -151,7 +151,7 @@ func today() (programs, error) {
 		name:    "today",
 		dockerd: filepath.Join(folder, "dockerd"), containerd: containerd,
 		// Engine 29 needs a newer runc than Debian 12 has.
-		path: runc + ":" + folder + ":" + systemPath,
+		path:   runc + ":" + folder + ":" + systemPath,
 		args:   []string{"--userland-proxy-path=" + filepath.Join(folder, "docker-proxy")},
 		config: "{}\n", copying: "native",
 	}, nil
