@@ -265,7 +265,14 @@ func plainTransport(err error) error {
 
 func transportCause(err error) string {
 	var dns *net.DNSError
+	var ssh *sshError
+	var op *net.OpError
 	switch {
+	case errors.As(err, &ssh):
+		return "ssh: " + ssh.cause
+	case errors.As(err, &op) && op.Op == "remote error":
+		// A TLS alert, without net/http's words before it.
+		return op.Error()
 	case errors.Is(err, context.Canceled):
 		return "cancelled"
 	case errors.Is(err, context.DeadlineExceeded):

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/docker/cli/cli/connhelper"
 	"github.com/docker/docker/client"
 
 	"github.com/latent-engine/latent-engine/backends"
@@ -140,11 +139,11 @@ func newBackend(o backends.ConnectOptions, wrap func(http.RoundTripper) http.Rou
 	}
 	// The client gives its transport only the dialer: the rest is ours, set after it configured that.
 	b.base.TLSClientConfig = secure
+	// Proxies of the environment are for registries, and not for an operator's engine.
+	b.base.Proxy = nil
 	if dial == nil && (parsed.Scheme == "tcp" || strings.HasPrefix(parsed.Scheme, "http")) {
-		// A connection that died without a word is found by keep-alive probes, which the client's own dialer has as well; proxies
-		// of the environment are for registries and not for an operator's engine.
+		// A connection that died without a word is found by keep-alive probes, which the client's own dialer has as well.
 		b.base.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
-		b.base.Proxy = nil
 	}
 	var transport http.RoundTripper = b.base
 	if wrap != nil {
@@ -163,11 +162,8 @@ func dialer(host string) (dial func(context.Context, string, string) (net.Conn, 
 	}
 	switch scheme {
 	case "ssh":
-		helper, err := connhelper.GetConnectionHelper(host)
-		if err != nil {
-			return nil, "", err
-		}
-		return helper.Dialer, helper.Host, nil
+		ssh, address, err := newSSHDialer(host)
+		return ssh.open, address, err
 	case "unix", "npipe", "tcp", "http", "https":
 		return nil, host, nil
 	case "http+docker", "http+unix":

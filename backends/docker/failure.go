@@ -27,6 +27,7 @@ var callPhrases = []phrase{
 	{text: "client version …is too old", class: backends.ClassConfig, field: "version", hint: "leave version out: it is negotiated"},
 	{text: "client version …is too new", class: backends.ClassConfig, field: "version", hint: "leave version out: it is negotiated"},
 	{text: "maximum supported api version", class: backends.ClassConfig, field: "version", hint: "leave version out: it is negotiated"},
+	{text: "client sent an http request to an https server", class: backends.ClassConfig, field: "tls", hint: "the engine speaks TLS alone: set tls"},
 	{text: "no space left on device", class: backends.ClassCapacity, retry: true, hint: "free space where docker keeps its data"},
 	{text: "cannot allocate memory", class: backends.ClassCapacity, retry: true},
 	{text: "port is already allocated", class: backends.ClassCapacity, retry: true, field: "hostconfig.port_bindings", hint: "leave the host's port out and docker chooses a free one"},
@@ -76,6 +77,34 @@ var callPhrases = []phrase{
 	{text: "removal of container …is already in progress", class: backends.ClassInfra, retry: true},
 	{text: "marked for removal", class: backends.ClassInfra, retry: true},
 	{text: "device or resource busy", class: backends.ClassInfra, retry: true},
+}
+
+// sshPhrases are for what ssh says, or the docker command at the far end; what fits none may heal.
+var sshPhrases = []phrase{
+	{text: "permission denied while trying to connect to the docker", class: backends.ClassConfig, field: "docker_host", hint: "the user at the far end may not use docker's socket: add it to the group docker there"},
+	{text: "cannot connect to the docker daemon", class: backends.ClassInfra, retry: true, hint: "is docker running there?"},
+	{text: "failed to dial", class: backends.ClassInfra, retry: true, hint: "is docker running there?"},
+	{text: "raw stream connection", class: backends.ClassInfra, retry: true, hint: "is docker running there?"},
+	{text: "there is no ssh command", class: backends.ClassConfig, field: "docker_host", hint: "install an ssh client, or reach the engine in another way"},
+	{text: "docker: …not found", class: backends.ClassConfig, field: "docker_host", hint: "the far end needs the docker command, in the PATH of a shell that is not interactive"},
+	{text: "is not a docker command", class: backends.ClassConfig, field: "docker_host", hint: "the far end needs docker 18.09 or newer"},
+	{text: "has changed …host key verification failed", class: backends.ClassConfig, field: "docker_host", hint: "the host has another key than known_hosts says: if that is right, put the new one there"},
+	{text: "host key verification failed", class: backends.ClassConfig, field: "docker_host", hint: "put the host's key into known_hosts of the user that latent-engine runs as: ssh there once by hand"},
+	{text: "permission denied", class: backends.ClassConfig, field: "docker_host", hint: "nobody is there to type a password: the user that latent-engine runs as needs a key in an agent, or one without a passphrase"},
+	{text: "too many authentication failures", class: backends.ClassConfig, field: "docker_host", hint: "name the one key to use in ssh's configuration: IdentityFile, IdentitiesOnly yes"},
+	{text: "bad configuration option", class: backends.ClassConfig, field: "docker_host"},
+	{text: "what answers is no docker engine", class: backends.ClassConfig, field: "docker_host"},
+}
+
+// tlsPhrases are for what a handshake ends in, here or (remote error) there. None of it heals.
+var tlsPhrases = []phrase{
+	{text: "remote error: tls: …certificate", class: backends.ClassInfra, field: "tls.client_cert", hint: "the engine wants a client certificate: in date, and of an authority that it knows"},
+	{text: "unknown authority", class: backends.ClassInfra, field: "tls.ca_cert", hint: "tls.ca_cert names the authority that signed the engine's certificate"},
+	{text: "certificate has expired or is not yet valid", class: backends.ClassInfra, field: "tls", hint: "the engine's certificate is to be renewed"},
+	{text: "certificate is valid for", class: backends.ClassInfra, field: "tls.assert_hostname", hint: "the engine's certificate is for another name: use that in docker_host, or set tls.assert_hostname"},
+	{text: "certificate is not valid for any names", class: backends.ClassInfra, field: "tls.assert_hostname", hint: "the engine's certificate is for another name: use that in docker_host, or set tls.assert_hostname"},
+	{text: "doesn't contain any ip sans", class: backends.ClassInfra, field: "tls.assert_hostname", hint: "the engine's certificate is for a name and no address: use the name in docker_host, or set tls.assert_hostname"},
+	{text: "", class: backends.ClassInfra, field: "tls"},
 }
 
 // pullPhrases are for what a registry says through the engine, at once or within the stream.
@@ -233,18 +262,28 @@ var errAway = errors.New("docker is away")
 
 // unreached is the failure of a call that got no answer.
 func (b *backend) unreached(ce *callError) *backends.Failure {
-	f := &backends.Failure{Class: backends.ClassInfra, Retryable: true, Message: ce.Error(), Err: errAway}
+	f := &backends.Failure{Class: backends.ClassInfra, Retryable: true, Message: ce.Error()}
+	var ssh *sshError
 	switch {
+	case errors.As(ce.err, &ssh):
+		f.Reason = ssh.cause
+		if p := find(sshPhrases, ssh.cause); p != nil {
+			f.Class, f.Retryable, f.Field, f.Hint = p.class, p.retry, p.field, p.hint
+		}
 	case errors.Is(ce.err, os.ErrPermission):
 		f.Hint = "your user may not use docker's socket: add it to the group docker, or run as root"
 	case errors.Is(ce.err, os.ErrNotExist), errors.Is(ce.err, syscall.ECONNREFUSED):
 		f.Hint = "is docker running there? docker_host says where to look"
 	case strings.Contains(transportCause(ce.err), "TLS on one side alone"):
-		f.Class, f.Retryable, f.Field, f.Err = backends.ClassConfig, false, "docker_host", nil
+		f.Class, f.Retryable, f.Field = backends.ClassConfig, false, "docker_host"
 	case strings.Contains(ce.err.Error(), "x509:"), strings.Contains(ce.err.Error(), "tls:"):
-		f.Retryable, f.Field = false, "tls"
+		p := find(tlsPhrases, ce.err.Error())
+		f.Class, f.Retryable, f.Field, f.Hint = p.class, p.retry, p.field, p.hint
 	case errors.Is(ce.err, errNoEngine), errors.Is(ce.err, errTooLong):
-		f.Retryable, f.Err = false, nil
+		f.Retryable = false
+	}
+	if f.Retryable {
+		f.Err = errAway
 	}
 	return f
 }

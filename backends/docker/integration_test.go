@@ -46,13 +46,18 @@ const workerImage = "worker:test"
 
 func TestConformance(t *testing.T) {
 	for _, e := range testenv.Engines(t) {
-		t.Run(e.Name, func(t *testing.T) {
-			e.LoadWorkerImage(t, workerImage)
-			t.Setenv("DOCKER_CONFIG", t.TempDir())
-			registry := testenv.NewRegistry(t)
-			backendtest.Suite{Kind: docker.Kind{}, New: func(t *testing.T) *backendtest.Env { return newEnv(t, e, registry) }}.Run(t)
-		})
+		t.Run(e.Name, func(t *testing.T) { conformance(t, e) })
 	}
+}
+
+// TestConformanceOverlay2: Engine 29 with the image store that it had before.
+func TestConformanceOverlay2(t *testing.T) { conformance(t, testenv.TodayOverlay2(t)) }
+
+func conformance(t *testing.T, e *testenv.Engine) {
+	e.LoadWorkerImage(t, workerImage)
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	registry := testenv.NewRegistry(t)
+	backendtest.Suite{Kind: docker.Kind{}, New: func(t *testing.T) *backendtest.Env { return newEnv(t, e, registry) }}.Run(t)
 }
 
 func settings(e *testenv.Engine) field.Object {

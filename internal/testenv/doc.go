@@ -18,7 +18,7 @@
 // # What an engine is
 //
 // [Debian] is the distribution's dockerd, [Today] is Docker Engine 29 with the containerd image
-// store. Each has a dockerd and a containerd of its own, with its own data, sockets and bridge, so
+// store, [TodayOverlay2] the same with its own store. Each has a dockerd and a containerd of its own, with its own data, sockets and bridge, so
 // that it neither sees nor disturbs an engine that the machine runs. It is started when the first
 // test of a test binary asks for it, shared by all tests of that binary, and ended by [Main]; a
 // test that takes engines down gets some of its own from [OwnEngines]. If

@@ -26,7 +26,7 @@ import (
 // it, so a test names its objects uniquely and removes them, and one that stops or restarts the
 // engine does not run in parallel with others, or takes one of its own ([OwnEngines]).
 type Engine struct {
-	Name       string // "debian" or "today"; names the sub-test in a matrix
+	Name       string // "debian", "today" or "today-overlay2"; names the sub-test in a matrix
 	Version    string // as the engine reports it
 	APIVersion string // the newest that the engine speaks, like "1.41"
 
@@ -38,6 +38,7 @@ type Engine struct {
 	containerd *process
 	dockerd    *process
 	watcher    *exec.Cmd
+	more       []string // arguments of dockerd beside the programs' own
 }
 
 // programs says what an engine consists of.
@@ -47,6 +48,8 @@ type programs struct {
 	containerd string
 	path       string   // PATH of both, where runc and docker-proxy are looked for
 	args       []string // of dockerd, beside what every engine gets
+	config     string   // its daemon.json
+	copying    string   // storage driver where the folder is on overlayfs
 }
 
 // engines are those of this test binary.
@@ -61,13 +64,20 @@ var engines struct {
 // Debian returns the distribution's own Docker Engine: on Debian 12 that is 20.10, API 1.41.
 func Debian(t testing.TB) *Engine {
 	t.Helper()
-	return get(t, "docker-debian", debian)
+	return get(t, "docker-debian", "docker-debian", debian)
 }
 
 // Today returns Docker Engine 29 with the containerd image store, its default.
 func Today(t testing.TB) *Engine {
 	t.Helper()
-	return get(t, "docker-today", today)
+	return get(t, "docker-today", "docker-today", today)
+}
+
+// TodayOverlay2 returns Docker Engine 29 with its own image store, as an installation has it that was upgraded to 29. It is not
+// one of [Engines]: what is between an engine and its images is all that differs.
+func TodayOverlay2(t testing.TB) *Engine {
+	t.Helper()
+	return get(t, "docker-today", "docker-today-overlay2", todayOverlay2)
 }
 
 // Engines returns every engine that is there, for a matrix. It skips only if there is none.
@@ -145,7 +155,7 @@ func debian() (programs, error) {
 	if err != nil {
 		return programs{}, err
 	}
-	return programs{name: "debian", dockerd: dockerd, containerd: containerd, path: systemPath}, nil
+	return programs{name: "debian", dockerd: dockerd, containerd: containerd, path: systemPath, config: "{}\n", copying: "vfs"}, nil
 }
 
 func today() (programs, error) {
@@ -165,16 +175,23 @@ func today() (programs, error) {
 		name:    "today",
 		dockerd: filepath.Join(folder, "dockerd"), containerd: containerd,
 		// Engine 29 needs a newer runc than Debian 12 has.
-		path: runc + ":" + folder + ":" + systemPath,
-		args: []string{"--userland-proxy-path=" + filepath.Join(folder, "docker-proxy")},
+		path:   runc + ":" + folder + ":" + systemPath,
+		args:   []string{"--userland-proxy-path=" + filepath.Join(folder, "docker-proxy")},
+		config: "{}\n", copying: "native",
 	}, nil
 }
 
-func get(t testing.TB, name string, find func() (programs, error)) *Engine {
+func todayOverlay2() (programs, error) {
+	p, err := today()
+	p.name, p.config, p.copying = "today-overlay2", `{"features": {"containerd-snapshotter": false}}`+"\n", "vfs"
+	return p, err
+}
+
+func get(t testing.TB, required, name string, find func() (programs, error)) *Engine {
 	t.Helper()
 	e, err := engine(name, find)
 	if err != nil {
-		Missing(t, name, err)
+		Missing(t, required, err)
 	}
 	e.attach(t)
 	return e
@@ -246,7 +263,7 @@ address = %q
 		return err
 	}
 	// Without a file of our own dockerd reads the one in /etc/docker.
-	if err := os.WriteFile(e.file("daemon.json"), []byte("{}\n"), 0o600); err != nil {
+	if err := os.WriteFile(e.file("daemon.json"), []byte(e.programs.config), 0o600); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(e.file("tmp"), 0o700); err != nil {
@@ -325,11 +342,10 @@ func (e *Engine) startDockerd() error {
 		"--ip-masq=false",
 	}
 	if onOverlay(e.slot.dir) {
-		copying := map[string]string{"debian": "vfs", "today": "native"}
-		args = append(args, "--storage-driver="+copying[e.Name])
+		args = append(args, "--storage-driver="+e.programs.copying)
 	}
 	var err error
-	e.dockerd, err = startProcess(boundToUs(), e.file("log"), e.environment(), e.programs.dockerd, append(args, e.programs.args...)...)
+	e.dockerd, err = startProcess(boundToUs(), e.file("log"), e.environment(), e.programs.dockerd, slices.Concat(args, e.programs.args, e.more)...)
 	if err != nil {
 		return err
 	}
@@ -371,6 +387,23 @@ func (e *Engine) Restart(t testing.TB) {
 	t.Helper()
 	e.Stop(t)
 	e.Start(t)
+}
+
+// RestartWith restarts the engine with further arguments of dockerd, in place of those of an earlier RestartWith. When the test
+// is over it is started without.
+func (e *Engine) RestartWith(t testing.TB, args ...string) {
+	t.Helper()
+	with := func(args []string) {
+		e.Stop(t)
+		e.mu.Lock()
+		e.more = args
+		e.mu.Unlock()
+		e.Start(t)
+	}
+	if len(e.more) == 0 {
+		t.Cleanup(func() { with(nil) })
+	}
+	with(args)
 }
 
 // Stop ends the engine with SIGTERM; it stops its containers before. A test that calls it calls

@@ -130,6 +130,36 @@ func TestEngines(t *testing.T) {
 	}
 }
 
+func TestTodayOverlay2(t *testing.T) {
+	e := TodayOverlay2(t)
+	store := `"Driver":"overlay2"`
+	if onOverlay(e.slot.dir) {
+		store = `"Driver":"vfs"`
+	}
+	info := string(call(t, e, http.MethodGet, "/info", ""))
+	if !strings.HasPrefix(e.Version, "29.") || !strings.Contains(info, store) || strings.Contains(info, "io.containerd.snapshotter.v1") {
+		t.Errorf("engine %s; info: %s", e.Version, info)
+	}
+}
+
+// TestRestartWith: an argument counts until the test ends.
+func TestRestartWith(t *testing.T) {
+	e := Debian(t)
+	labelled := func(t *testing.T) bool {
+		return strings.Contains(string(call(t, e, http.MethodGet, "/info", "")), "latent.test=1")
+	}
+	t.Run("with", func(t *testing.T) {
+		e.RestartWith(t, "--label=latent.test=0")
+		e.RestartWith(t, "--label=latent.test=1")
+		if !labelled(t) {
+			t.Error("the argument is not there")
+		}
+	})
+	if labelled(t) {
+		t.Error("the argument is there after its test")
+	}
+}
+
 func TestWorker(t *testing.T) {
 	const password = "zaeXe4ohquoo"
 	for _, e := range Engines(t) {
