@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -75,35 +74,34 @@ func TestDemoWithoutGo(t *testing.T) {
 		t.Fatalf("there is Go: %s", path)
 	}
 	environ := []string{"DOCKER_HOST=" + e.Host(), "LATENT_ENGINE=" + binary}
-	run(t, environ, append(whole(), "this machine's sh with worker.sh", "ci.example.org:9989 (pb), password of 32 characters", "stopping")...)
+	run(t, environ, append(whole(), "this machine's sh with worker.sh", "ci.example.org:9989 (pb), password of 26 characters")...)
 	nothingLeft(t, e)
 
-	t.Run("nothing at all", func(t *testing.T) {
-		if bin := filepath.Join("..", "..", "bin", "latent-engine"); exists(bin) {
-			t.Skipf("%s is there, which the demo would take; make clean removes it", bin)
+	// A clone without Go, in which nothing was built, and then something.
+	clone := t.TempDir()
+	for _, folder := range []string{"scripts", "testdata/demo"} {
+		if err := os.CopyFS(filepath.Join(clone, folder), os.DirFS(filepath.Join("..", "..", folder))); err != nil {
+			t.Fatal(err)
 		}
-		if found, _ := filepath.Glob(filepath.Join("..", "..", "dist", "*.tar.gz")); len(found) > 0 {
-			t.Skipf("%v is there, which the demo would take; make clean removes it", found)
-		}
-		demo := exec.CommandContext(t.Context(), filepath.Join("..", "..", "scripts", "demo.sh"))
+	}
+	inClone := func(environ ...string) (string, error) {
+		demo := exec.CommandContext(t.Context(), filepath.Join(clone, "scripts", "demo.sh"))
+		demo.Env = append(os.Environ(), append(environ, "DOCKER_HOST=unix:///nowhere/docker.sock")...)
 		output, err := demo.CombinedOutput()
-		if err == nil || !strings.Contains(string(output), "name one with LATENT_ENGINE=") {
-			t.Errorf("%v: %s", err, output)
-		}
-	})
-	t.Run("no program", func(t *testing.T) {
-		demo := exec.CommandContext(t.Context(), filepath.Join("..", "..", "scripts", "demo.sh"))
-		demo.Env = append(slices.Clone(os.Environ()), "LATENT_ENGINE="+folder)
-		output, err := demo.CombinedOutput()
-		if err == nil || !strings.Contains(string(output), "is no program") {
-			t.Errorf("%v: %s", err, output)
-		}
-	})
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+		return string(output), err
+	}
+	if output, err := inClone(); err == nil || !strings.Contains(output, "demo: error: no latent-engine: name one with LATENT_ENGINE=") {
+		t.Errorf("without any binary: %v: %s", err, output)
+	}
+	if output, err := inClone("LATENT_ENGINE=" + folder); err == nil || !strings.Contains(output, "is no program") {
+		t.Errorf("with a folder for a binary: %v: %s", err, output)
+	}
+	if err := os.CopyFS(filepath.Join(clone, "bin"), os.DirFS(folder)); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := inClone(); err != nil || !strings.Contains(output, "it validated and rendered") {
+		t.Errorf("with bin/latent-engine: %v: %s", err, output)
+	}
 }
 
 // TestDemoWithoutEngine validates and renders, says what is missing, and is well.
