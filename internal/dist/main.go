@@ -273,7 +273,7 @@ func (r release) files(ctx context.Context, same []file, goos, goarch string) ([
 	out := slices.Clone(same)
 	for _, b := range []struct{ pkg, goos, name string }{
 		{"./cmd/latent-engine", goos, "latent-engine"},
-		{"./internal/testenv/worker", "linux", "demo/worker/worker"},
+		{"./internal/testenv/worker", "linux", "demo/worker/rootfs/worker"},
 	} {
 		binary, err := r.build(ctx, b.pkg, b.goos, goarch)
 		if err != nil {
