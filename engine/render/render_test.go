@@ -225,7 +225,7 @@ func TestReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"build.number", "build.url", "props.n", `props["a-b"]`, `src["c"].project`}
+	want := []string{"build.number", "build.url", "props.a-b", "props.n", "src.c.project"}
 	if diff := cmp.Diff(want, s.Reads()); diff != "" {
 		t.Error(diff)
 	}
