@@ -135,6 +135,9 @@ class Call:
 
     def do_until(self, name):
         while not os.path.exists(os.path.join(self.folder, name)):
+            if self.got:
+                self.do_removed()
+                sys.exit(0)
             time.sleep(0.01)
 
     def do_sleep(self, seconds):
