@@ -157,11 +157,9 @@ class LatentEngineWorker(CompatibleLatentWorkerMixin, AbstractLatentWorker):
         return True
 
     def instance_accepted(self, instance: Instance) -> None:
-        """Take that the instance is being started; Buildbot's lock is let go."""
+        """Take that the instance is being started, and which: what later builds are compared with."""
         if instance is self._instance:
             self._actual_build_props = {"worker": self._definition_worker, "digest": instance.digest}
-            # Builds that were told to wait until it is known what is being started.
-            self.master.reactor.callLater(0, self.botmaster.maybeStartBuildsForWorker, self.name)
 
     def instance_failed(self, instance: Instance, why: Trouble) -> None:
         """Take that the instance is not there any more, and was not stopped."""
@@ -182,9 +180,10 @@ class LatentEngineWorker(CompatibleLatentWorkerMixin, AbstractLatentWorker):
     def _verdict(self, why: Trouble) -> Exception:
         """Give a failure as Buildbot's: final, or to be tried again."""
         self._quarantine_spared = why.is_builds_fault
-        if why.retryable:
-            return LatentWorkerFailedToSubstantiate(self.name, why.text)  # type: ignore[no-any-return]
-        return LatentWorkerCannotSubstantiate(why.text)  # type: ignore[no-any-return]
+        kind = LatentWorkerFailedToSubstantiate if why.retryable else LatentWorkerCannotSubstantiate
+        # One argument: with two the text would be shown as Python's repr of a tuple.
+        error: Exception = kind(why.text)
+        return error
 
     def attached(self, conn: Any) -> Any:
         if self._instance is not None and self.state == States.SUBSTANTIATING_STARTING:
@@ -348,7 +347,7 @@ class LatentEngineWorker(CompatibleLatentWorkerMixin, AbstractLatentWorker):
             return True  # a dead instance is replaced
         actual = self._actual_build_props
         if instance is None or actual is None:
-            return False  # not known yet what is being started: asked again once it is
+            return False  # not known yet what is being started: Buildbot asks again when it attaches
         wanted = yield self.renderWorkerProps(build_props)
         if self._instance is not instance:
             return False  # it went meanwhile; Buildbot asks again when that has come to its end

@@ -43,7 +43,8 @@ class Call:
         print(json.dumps({"event": event, **more}), flush=True)
 
     def gone(self):
-        return os.path.join(self.folder, "gone-" + (self.option("--id") or self.args[-1]))
+        instance = self.option("--id") or next(a for a in self.args[1:] if not a.startswith("-"))
+        return os.path.join(self.folder, "gone-" + instance)
 
     def run(self):
         with open(os.path.join(self.folder, "scenario.json")) as f:

@@ -6,30 +6,37 @@ import json
 import os
 import stat
 import sys
-import warnings
 from typing import Any, Optional
 
 from buildbot.config import BuilderConfig
+from buildbot.config.master import MasterConfig
+from buildbot.interfaces import IConfigLoader
 from buildbot.master import BuildMaster
 from buildbot.process.buildstep import BuildStep
 from buildbot.process.factory import BuildFactory
 from buildbot.process.results import SUCCESS
-from buildbot.test.util.integration import DictLoader
 from buildbot.worker.latent import States
 from buildbot_worker.bot import LocalWorker
 from twisted.internet import defer, reactor, task
 from twisted.python import log
 from twisted.trial import unittest
+from zope.interface import implementer
 
 from buildbot_latent_engine import LatentEngineWorker
-
-# Buildbot's test package makes errors of all warnings; those of the libraries below it are not ours.
-warnings.simplefilter("ignore")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 IMAGE = {"class": "image", "retryable": False, "message": "reg/linux:nope: manifest unknown", "hint": "look at the tag"}
 INFRA = {"class": "infra", "retryable": True, "message": "cannot connect to docker"}
+
+
+@implementer(IConfigLoader)
+class DictLoader:
+    def __init__(self, config_dict):
+        self.config_dict = config_dict
+
+    def loadConfig(self):
+        return MasterConfig.loadFromDict(self.config_dict, "master.cfg")
 
 
 class Hold(BuildStep):
@@ -192,18 +199,16 @@ class MasterCase(EngineCase):
     @defer.inlineCallbacks
     def attach(self, worker=None):
         worker = worker or self.worker
+        if self.remote is not None and self.remote.parent is worker:
+            yield self.remote.disownServiceParent()
         folder = os.path.abspath(self.mktemp())
         os.makedirs(folder)
         self.remote = LocalWorker(worker.name, folder, False)
         yield self.remote.setServiceParent(worker)
 
-    @defer.inlineCallbacks
-    def detach(self):
-        """End the worker's side, as a container's end does."""
-        remote, self.remote = self.remote, None
-        if self.worker.conn is not None:
-            self.worker.conn.loseConnection()
-        yield remote.disownServiceParent()
+    def pause(self):
+        """Keep a build from being tried again."""
+        self.worker._paused = True
 
     def state(self, *states):
         return until(lambda: self.worker.state in states, what=f"state {states}, now {self.worker.state}")
