@@ -50,6 +50,7 @@ type renderResult struct {
 	Objects    []json.RawMessage `json:"objects" jsonschema_description:"Auxiliary objects that are created before."`
 	After      json.RawMessage   `json:"after" jsonschema_description:"What is done to the started instance, and how it is stopped."`
 	View       viewResult        `json:"view"`
+	Reads      []string          `json:"reads" jsonschema_description:"What the worker's expressions may read of any build, but for vars: props.branch, build.files; a name alone where any of it may be read."`
 	Provenance []origin          `json:"provenance"`
 	Decisions  []policy.Decision `json:"decisions"`
 	Violations []violation       `json:"violations,omitempty" jsonschema_description:"Only where policy denied."`

@@ -44,7 +44,7 @@ What policy denies is not printed: exit code 3. With --full it is, and exits 3 a
 	}
 	a.definitionFlag(cmd)
 	f.build.add(a, cmd)
-	cmd.Flags().BoolVar(&f.full, "full", false, "print the whole plan: digest, pull, build, view, provenance, policy's decisions")
+	cmd.Flags().BoolVar(&f.full, "full", false, "print the whole plan: digest, pull, build, view, what the worker reads, provenance, policy's decisions")
 	cmd.Flags().StringVar(&f.context, "context", "", "JSON `FILE` with the identity to bind: reserved_env, required_labels")
 	return cmd
 }
@@ -159,7 +159,7 @@ func (r *rendering) full() ([]byte, error) {
 	out := renderResult{
 		Backend: p.Backend, Target: p.Target, Worker: r.spec.Worker, Tenant: r.spec.Tenant, Digest: r.spec.Digest,
 		Spec: redacted(p.Create), Pull: redactedObject(p.Pull), Build: redactedObject(p.Build), After: redactedObject(p.After),
-		Objects: []json.RawMessage{}, View: newView(r.view), Decisions: r.decisions,
+		Objects: []json.RawMessage{}, View: newView(r.view), Reads: r.spec.Reads(), Decisions: r.decisions,
 	}
 	if out.Decisions == nil {
 		out.Decisions = []policy.Decision{}

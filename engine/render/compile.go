@@ -199,7 +199,25 @@ func (c *compiler) worker(w *config.Worker) *Template {
 		t.plans[name] = c.fields(w, t, kinds[name], kinds)
 	}
 	t.reads.add(c.sites)
+	t.inputs = inputs(c.sites)
 	return t
+}
+
+// inputs are the paths that the sites read of a build, each of them once.
+func inputs(sites []*site) []string {
+	out := []string{}
+	for _, s := range sites {
+		if s.program == nil {
+			continue
+		}
+		for _, path := range s.program.Reads() {
+			if path != "vars" && !strings.HasPrefix(path, "vars.") && !strings.HasPrefix(path, "vars[") {
+				out = append(out, path)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // backend compiles the choice of a backend and gives the names it can come to.

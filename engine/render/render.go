@@ -30,8 +30,16 @@ type Template struct {
 	cel      renderers.Renderer
 	limits   renderers.Limits
 	reads    roots
+	inputs   []string
 	shared   *shared
 }
+
+// Reads are the paths that the worker's expressions may read of what a build brings, sorted: "props.branch", "build.files",
+// "src"; a name alone where any of it may be read. Whatever the build, nothing else decides what comes out of a render.
+func (t *Template) Reads() []string { return slices.Clone(t.inputs) }
+
+// Reads are the template's.
+func (s *Spec) Reads() []string { return s.template.Reads() }
 
 // Kinds are the kinds of backend that the worker can come to, sorted.
 func (t *Template) Kinds() []string { return sortedKeys(t.plans) }

@@ -214,6 +214,32 @@ func TestBackendChoice(t *testing.T) {
 	}
 }
 
+// TestReads: what any render of the worker may read, through variables too, and whichever way its conditions go.
+func TestReads(t *testing.T) {
+	s, err := rendered(t, head+`workers:
+  w:
+    props: {n: {type: int, default: 2}, "a-b": "string?", unread: "string?"}
+    vars: {x: "${{ build.number > 3 ? 'a' : src[?'c'].?project.orValue('p') }}", unread: "${{ build.url }}"}
+    image: "${{ vars.x }}-${{ props.n > 1 ? 'b' : str(props['a-b']) }}"
+`, "w", "n=3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"build.number", "build.url", "props.a-b", "props.n", "src.c.project"}
+	if diff := cmp.Diff(want, s.Reads()); diff != "" {
+		t.Error(diff)
+	}
+	for worker, want := range map[string][]string{"none": {}, "open": {"props"}} {
+		s, err := rendered(t, head+"workers:\n  none: {image: i}\n  open: {props_open: true, image: '${{ string(size(props)) }}'}\n", worker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, s.Reads()); diff != "" {
+			t.Errorf("%s: %s", worker, diff)
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	s, err := rendered(t, head+"defaults: {box: {memory: 1g}}\nworkers: {w: {props: {n: {type: int, default: 2}}, memory: '${{ props.n * 2 }}'}}", "w", "n=3")
 	if err != nil {

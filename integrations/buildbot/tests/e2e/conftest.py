@@ -167,7 +167,6 @@ def explain(request: pytest.FixtureRequest, lab: Lab, m: masters.Master) -> None
     """Add what is known of a failure."""
     report = getattr(request.node, "report", None)
     if report is not None and report.failed:
-        report.sections.append((f"log of master {m.buildbot.version}", m.log()))
         print(f"log of master {m.buildbot.version}:\n{m.log()}\ncontainers:\n{lab.engine.describe()}")
 
 

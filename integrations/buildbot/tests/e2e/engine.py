@@ -186,7 +186,7 @@ class Registry:
         self._stalled.set()
 
     def fail(self, status: int) -> None:
-        """From here on every request is answered with an HTTP status, until release."""
+        """From here on whatever is asked of a repository is answered with an HTTP status, until release."""
         self._status = status
 
     def release(self) -> None:
@@ -195,7 +195,7 @@ class Registry:
 
     def _forward(self, request: http.server.BaseHTTPRequestHandler) -> None:
         body = self._body(request)
-        if self._status:
+        if self._status and request.path != "/v2/":
             answer = json.dumps({"errors": [{"code": "UNAVAILABLE", "message": "the registry is being moved"}]}).encode()
             request.send_response(self._status)
             request.send_header("Content-Type", "application/json")

@@ -1,0 +1,5 @@
+"""A latent worker for Buildbot whose instances latent-engine starts."""
+
+from .worker import LatentEngineWorker
+
+__all__ = ["LatentEngineWorker"]
