@@ -232,10 +232,14 @@ func (n *list) eval(e *evaluation) field.Value {
 			out = append(out, v)
 		}
 	}
-	if n.whole {
-		return e.coerce(n.want, out, n.tree.place)
+	if !n.whole {
+		return out
 	}
-	return out
+	if len(out) < len(n.items) {
+		// The elements have moved up: only the list itself is where it was.
+		return e.coerce(n.want, out, func(field.Problem) (diag.Span, string) { return n.tree.node.Span, n.tree.path })
+	}
+	return e.coerce(n.want, out, n.tree.place)
 }
 
 // object is a written-out map with something in it that is known only at render.
