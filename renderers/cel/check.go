@@ -590,14 +590,18 @@ func (c *check) translate(e *common.Error) {
 		c.problem(e.ExprID, message, hint)
 	case strings.HasSuffix(e.Message, "(must be list, map, or dynamic)") && node != nil:
 		c.problem(e.ExprID, "only lists and maps have elements to go through, not "+kindWordOf(typ(node)), "")
-	case strings.HasSuffix(e.Message, "does not support field selection") && node != nil && node.Kind() == ast.SelectKind:
-		s := node.AsSelect()
-		t := typ(s.Operand())
+	case strings.HasSuffix(e.Message, "does not support field selection") && node != nil:
+		operand, name := selection(node)
+		if operand == nil {
+			c.problem(e.ExprID, "what stands before the key has no fields", "")
+			return
+		}
+		t := typ(operand)
 		if holdsSecret(t) {
 			c.problem(e.ExprID, secretMessage("read into"), "")
 			return
 		}
-		c.problem(e.ExprID, kindWordOf(t)+" has no fields: there is no "+quote(s.FieldName())+" in it", "")
+		c.problem(e.ExprID, kindWordOf(t)+" has no fields: there is no "+quote(name)+" in it", "")
 	case strings.HasPrefix(e.Message, "unsupported optional field selection"):
 		c.problem(e.ExprID, "a key after .? must be written out", "")
 	case strings.HasPrefix(e.Message, "expected type 'bool'") && node != nil:
@@ -613,6 +617,22 @@ func (c *check) translate(e *common.Error) {
 	default:
 		c.problem(e.ExprID, "the types in this expression do not fit together", "")
 	}
+}
+
+// selection takes x.name and x.?name apart; nil where e is neither.
+func selection(e ast.Expr) (operand ast.Expr, name string) {
+	switch e.Kind() {
+	case ast.SelectKind:
+		return e.AsSelect().Operand(), e.AsSelect().FieldName()
+	case ast.CallKind:
+		call := e.AsCall()
+		if call.FunctionName() != "_?._" || len(call.Args()) != 2 || call.Args()[1].Kind() != ast.LiteralKind {
+			return nil, ""
+		}
+		key, _ := call.Args()[1].AsLiteral().Value().(string)
+		return call.Args()[0], key
+	}
+	return nil, ""
 }
 
 func secretHint(fn string) string {
