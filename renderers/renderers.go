@@ -23,6 +23,9 @@ type Problem struct {
 	From, To int
 	Message  string
 	Hint     string
+	// Meant is the path of the name in scope that the hint proposes, such as "props.branch"; "" = none. Who declared the name
+	// can then say where.
+	Meant string
 }
 
 // Renderer compiles expressions of one language. Safe for concurrent use. Programs are shared where the text and the

@@ -196,7 +196,7 @@ func bindsFromMap(v field.Value) (field.Value, error) {
 			ro, hasRO := e["ro"].(field.Bool)
 			switch {
 			case hasMode && hasRO:
-				return nil, fmt.Errorf("%q has both ro and mode", source)
+				return nil, field.AtEntry(source, fmt.Errorf("%q has both ro and mode", source))
 			case bool(ro):
 				s += ":ro"
 			case mode != "":
@@ -205,7 +205,7 @@ func bindsFromMap(v field.Value) (field.Value, error) {
 		}
 		c, err := checkVolumeText(field.String(s))
 		if err != nil {
-			return nil, err
+			return nil, field.AtEntry(source, err)
 		}
 		l = append(l, c)
 	}

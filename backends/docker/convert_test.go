@@ -374,8 +374,8 @@ func TestMistakes(t *testing.T) {
 		{`{"image": ""}`, "image", `the image is empty`},
 		{`{"image": "latent-engine.local/web/x:1"}`, "image", `images under latent-engine.local are those that the engine builds itself`},
 		{`{"image": "a", "command": "sh -c 'x"}`, "command", `a quotation is not closed`},
-		{`{"image": "a", "env": {"A=B": "x"}}`, "env", `"A=B" is not a name for an environment variable`},
-		{`{"image": "a", "env": {"": "x"}}`, "env", `"" is not a name for an environment variable`},
+		{`{"image": "a", "env": {"A=B": "x"}}`, "env[\"A=B\"]", `"A=B" is not a name for an environment variable`},
+		{`{"image": "a", "env": {"": "x"}}`, "env[\"\"]", `"" is not a name for an environment variable`},
 		{`{"image": "a", "env": {"A": "x\u0000"}}`, "env.A", `a NUL byte cannot stand here`},
 		{`{"image": "a", "hostname": "a b"}`, "hostname", `"a b" is not a host name`},
 		{`{"image": "a", "hostname": {"$secret": "s"}}`, "hostname", `a secret cannot stand here`},
@@ -391,7 +391,7 @@ func TestMistakes(t *testing.T) {
 		{`{"image": "a", "version": "1.41"}`, "version", `backends.NAME.docker.version`},
 		{`{"image": "a", "tls": true}`, "tls", `backends.NAME.docker.tls`},
 		{`{"image": "a", "networks": ["host"]}`, "networks[0]", `not a network to join but a mode`},
-		{`{"image": "a", "networks": ["x", "x"]}`, "networks", `"x" is given twice`},
+		{`{"image": "a", "networks": ["x", "x"]}`, "networks[1]", `"x" is given twice`},
 		{`{"image": "a", "networks": ["x"], "hostconfig": {"network_mode": "host"}}`, "networks", `joins no networks`},
 		{`{"image": "a", "networks": {"x": {"ipv4_address": "fd00::1"}}}`, "networks.x.ipv4_address", `is not an IPv4 address`},
 		{`{"image": "a", "volumes": ["/x:/c"], "hostconfig": {"binds": ["/y:/c/:ro"]}}`, "hostconfig.binds[0]", `"/c" is mounted twice: also by volumes[0]`},
@@ -407,11 +407,11 @@ func TestMistakes(t *testing.T) {
 		{`{"image": "a", "hostconfig": {"mem_limt": 1}}`, "hostconfig.mem_limt", `unknown field "mem_limt"`},
 		{`{"image": "a", "hostconfig": {"lxc_conf": {}}}`, "hostconfig.lxc_conf", `today's Engine API has no such field`},
 		{`{"image": "a", "hostconfig": {"InitPath": "x"}}`, "hostconfig.InitPath", `today's Engine API has no such field`},
-		{`{"image": "a", "hostconfig": {"cap_add": ["NET ADMIN"]}}`, "hostconfig.cap_add", `"NET ADMIN" is not a capability`},
+		{`{"image": "a", "hostconfig": {"cap_add": ["NET ADMIN"]}}`, "hostconfig.cap_add[0]", `"NET ADMIN" is not a capability`},
 		{`{"image": "a", "hostconfig": {"devices": ["fuse"]}}`, "hostconfig.devices[0]", `"fuse" is not the path of a device`},
-		{`{"image": "a", "hostconfig": {"port_bindings": {"x": 1}}}`, "hostconfig.port_bindings", `"x" is not a port`},
-		{`{"image": "a", "hostconfig": {"port_bindings": {"1": "a:b"}}}`, "hostconfig.port_bindings", `port 1/tcp: "b" is not a port`},
-		{`{"image": "a", "hostconfig": {"port_bindings": {"1": 1, "1/tcp": 2}}}`, "hostconfig.port_bindings", `port 1/tcp is given twice`},
+		{`{"image": "a", "hostconfig": {"port_bindings": {"x": 1}}}`, "hostconfig.port_bindings.x", `"x" is not a port`},
+		{`{"image": "a", "hostconfig": {"port_bindings": {"1": "a:b"}}}`, "hostconfig.port_bindings.1", `"b" is not a port`},
+		{`{"image": "a", "hostconfig": {"port_bindings": {"1": 1, "1/tcp": 2}}}`, "hostconfig.port_bindings[\"1/tcp\"]", `port 1/tcp is given twice`},
 		{`{"image": "a", "hostconfig": {"pid_mode": "private"}}`, "hostconfig.pid_mode", `"private" is not host or container:NAME`},
 		{`{"image": "a", "hostconfig": {"restart_policy": {"Name": "always", "MaximumRetryCount": 1}}}`, "hostconfig.restart_policy", `goes with on-failure alone`},
 		{`{"image": "a", "hostconfig": {"ulimits": [{"name": "nofile", "soft": 2, "hard": 1}]}}`, "hostconfig.ulimits[0]", `the soft limit 2 is above the hard limit 1`},
@@ -435,7 +435,7 @@ func TestMistakes(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("want %s: …%s…; got %q", c.path, c.want, problems)
+			t.Errorf("want %s: …%s…; got %v", c.path, c.want, problems)
 		})
 	}
 }
@@ -514,7 +514,7 @@ func TestConnectionInPlan(t *testing.T) {
 	} {
 		_, problems := connection.Coerce(value(t, given))
 		if len(problems) == 0 || !strings.Contains(problems[0].Message, want) {
-			t.Errorf("%s: %q, want …%s…", given, problems, want)
+			t.Errorf("%s: %v, want …%s…", given, problems, want)
 		}
 	}
 	for given, want := range map[string]string{

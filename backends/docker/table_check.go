@@ -141,15 +141,15 @@ func checkNames(v field.Value, what string) (field.Value, error) {
 		}
 	}
 	if found {
-		return nil, fmt.Errorf("%q is not a name for %s: it must not be empty and not hold \"=\" or a NUL byte", bad, what)
+		return nil, field.AtKey(bad, fmt.Errorf("%q is not a name for %s: it must not be empty and not hold \"=\" or a NUL byte", bad, what))
 	}
 	return v, nil
 }
 
 func checkLabelKeys(v field.Value) (field.Value, error) {
-	for k := range v.(field.Object) {
+	for _, k := range slices.Sorted(maps.Keys(v.(field.Object))) {
 		if k == "" || strings.IndexByte(k, 0) >= 0 {
-			return nil, errors.New("a label's key must not be empty and not hold a NUL byte")
+			return nil, field.AtKey(k, errors.New("a label's key must not be empty and not hold a NUL byte"))
 		}
 	}
 	return v, nil
@@ -274,7 +274,7 @@ func uniqueStrings(v field.Value) (field.Value, error) {
 	l := v.(field.List)
 	for i, e := range l {
 		if slices.Contains(l[:i], e) {
-			return nil, fmt.Errorf("%q is given twice", string(e.(field.String)))
+			return nil, field.AtIndex(i, fmt.Errorf("%q is given twice", string(e.(field.String))))
 		}
 	}
 	return v, nil
@@ -297,7 +297,7 @@ func checkNetworkName(v field.Value) (field.Value, error) {
 func checkNetworkMap(v field.Value) (field.Value, error) {
 	for _, k := range slices.Sorted(maps.Keys(v.(field.Object))) {
 		if _, err := checkNetworkName(field.String(k)); err != nil {
-			return nil, err
+			return nil, field.AtKey(k, err)
 		}
 	}
 	return v, nil
@@ -408,7 +408,7 @@ func listFromMap(o field.Object, entry func(key, value string) (field.Value, err
 		s, _ := o[k].(field.String)
 		e, err := entry(k, string(s))
 		if err != nil {
-			return nil, err
+			return nil, field.AtEntry(k, err)
 		}
 		l = append(l, e)
 	}
@@ -421,21 +421,26 @@ func checkPortBindings(v field.Value) (field.Value, error) {
 	for _, k := range slices.Sorted(maps.Keys(o)) {
 		port, err := checkPort(field.String(k))
 		if err != nil {
-			return nil, err
+			return nil, field.AtKey(k, err)
 		}
 		key := string(port.(field.String))
 		if _, twice := out[key]; twice {
-			return nil, fmt.Errorf("port %s is given twice", key)
+			return nil, field.AtKey(k, fmt.Errorf("port %s is given twice", key))
 		}
-		list, ok := o[k].(field.List)
-		if !ok || addressPair(list) {
+		list, several := o[k].(field.List)
+		if several = several && !addressPair(list); !several {
 			list = field.List{o[k]}
 		}
 		bindings := make(field.List, len(list))
 		for i, e := range list {
-			if bindings[i], err = portBinding(e); err != nil {
-				return nil, fmt.Errorf("port %s: %w", key, err)
+			if bindings[i], err = portBinding(e); err == nil {
+				continue
 			}
+			at := field.JoinPath("", k)
+			if several {
+				at = field.IndexPath(at, i)
+			}
+			return nil, &field.PlaceError{Path: at, Err: err}
 		}
 		out[key] = bindings
 	}
@@ -541,13 +546,13 @@ func hostPort(s string) bool {
 func checkCapabilities(v field.Value) (field.Value, error) {
 	l := v.(field.List)
 	out := make([]string, 0, len(l))
-	for _, e := range l {
+	for i, e := range l {
 		c := strings.ToUpper(string(e.(field.String)))
 		if c != "ALL" && !strings.HasPrefix(c, "CAP_") {
 			c = "CAP_" + c
 		}
 		if strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
-			return nil, fmt.Errorf("%q is not a capability", string(e.(field.String)))
+			return nil, field.AtIndex(i, fmt.Errorf("%q is not a capability", string(e.(field.String))))
 		}
 		out = append(out, c)
 	}
@@ -738,10 +743,10 @@ func checkTmpfs(v field.Value) (field.Value, error) {
 	for _, k := range slices.Sorted(maps.Keys(o)) {
 		target, err := cleanTarget(k)
 		if err != nil {
-			return nil, err
+			return nil, field.AtKey(k, err)
 		}
 		if _, twice := out[target]; twice {
-			return nil, fmt.Errorf("%q is given twice", target)
+			return nil, field.AtKey(k, fmt.Errorf("%q is given twice", target))
 		}
 		if out[target] = o[k]; o[k] == nil {
 			out[target] = field.String("")
@@ -752,14 +757,18 @@ func checkTmpfs(v field.Value) (field.Value, error) {
 
 func tmpfsFromList(v field.Value) (field.Value, error) {
 	out := make(field.Object, len(v.(field.List)))
-	for _, e := range v.(field.List) {
+	for i, e := range v.(field.List) {
 		name, options, _ := strings.Cut(string(e.(field.String)), ":")
-		if _, twice := out[name]; twice {
-			return nil, fmt.Errorf("%q is given twice", name)
+		target, err := cleanTarget(name)
+		if err != nil {
+			return nil, field.AtIndex(i, err)
 		}
-		out[name] = field.String(options)
+		if _, twice := out[target]; twice {
+			return nil, field.AtIndex(i, fmt.Errorf("%q is given twice", target))
+		}
+		out[target] = field.String(options)
 	}
-	return checkTmpfs(out)
+	return out, nil
 }
 
 func listFromCommas(v field.Value) (field.Value, error) {

@@ -310,12 +310,37 @@ func (r *rendering) origins(in []render.Origin) []origin {
 			n.From = append(n.From, st)
 		}
 		n.Policy = r.judged(o)
-		if o.Path == "password" && o.Value != nil {
+		if holdsPassword(o) {
 			n.mask()
 		}
 		out = append(out, n)
 	}
 	return out
+}
+
+// holdsPassword reports whether a field is the worker's password, or an environment that (wrongly) sets it: it may be plain text.
+func holdsPassword(o render.Origin) bool {
+	keys, err := field.SplitPath(o.Path)
+	if err != nil || len(keys) == 0 || o.Value == nil {
+		return false
+	}
+	reserved := func(name string) bool { return strings.EqualFold(strings.TrimSpace(name), spec.EnvPassword) }
+	switch keys[0] {
+	case "password":
+		return true
+	case "env":
+		if len(keys) > 1 {
+			name, _ := keys[1].(string)
+			return reserved(name)
+		}
+		all, _ := o.Value.(field.Object)
+		for name := range all {
+			if reserved(name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mask hides everything that could be a part of a password that is written, or read from a property, in plain text.
@@ -495,6 +520,9 @@ func sourceText(s *render.Spec, path string) (text, read string) {
 				read += fmt.Sprintf(" (property %q, source %q)", name, r.From)
 			}
 		}
+	}
+	if holdsPassword(found[0]) {
+		return spec.Mask, read
 	}
 	return visible(short(found[0].Steps[0].Raw, 60)), read
 }

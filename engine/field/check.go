@@ -19,7 +19,31 @@ type Problem struct {
 	Path    string
 	Message string
 	Hint    string
+	// Key: it is the last key of Path that is wrong, not the value under it.
+	Key bool
 }
+
+// PlaceError is what a [Type.Check] returns where one part of a value is wrong: the problem stands at that part.
+type PlaceError struct {
+	Path string // relative to the value
+	Key  bool   // as in [Problem]
+	Err  error
+}
+
+func (e *PlaceError) Error() string { return e.Err.Error() }
+
+func (e *PlaceError) Unwrap() error { return e.Err }
+
+// AtEntry places err at the value under a map's key.
+func AtEntry(key string, err error) error { return &PlaceError{Path: JoinPath("", key), Err: err} }
+
+// AtKey places err at a map's key.
+func AtKey(key string, err error) error {
+	return &PlaceError{Path: JoinPath("", key), Key: true, Err: err}
+}
+
+// AtIndex places err at an element of a list.
+func AtIndex(i int, err error) error { return &PlaceError{Path: IndexPath("", i), Err: err} }
 
 // Coerce holds v against t and gives the value in t's canonical form: aliases renamed, "16g" as bytes, list forms as maps.
 // It is total: every problem is reported, and v is left as it is. A nil v is absent, which no type refuses here.
@@ -34,6 +58,24 @@ type coercer struct{ problems []Problem }
 
 func (c *coercer) add(path, hint, format string, args ...any) {
 	c.problems = append(c.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// refused adds what a type's Check returned, at the part of the value that it names.
+func (c *coercer) refused(path string, err error) {
+	var at *PlaceError
+	if !errors.As(err, &at) {
+		c.add(path, "", "%s", err)
+		return
+	}
+	switch {
+	case path == "":
+		path = at.Path
+	case strings.HasPrefix(at.Path, "["):
+		path += at.Path
+	default:
+		path += "." + at.Path
+	}
+	c.problems = append(c.problems, Problem{Path: path, Message: err.Error(), Key: at.Key})
 }
 
 func (c *coercer) misfit(t *Type, v Value, path string) Value {
@@ -81,7 +123,7 @@ func (c *coercer) coerce(t *Type, v Value, path string) Value {
 			return c.misfit(t, v, path)
 		}
 		if !slices.Contains(t.Values, string(s)) {
-			c.add(path, didYouMean(string(s), t.Values), "%q is not %s", clip(string(s)), t)
+			c.add(path, meant(string(s), t.Values), "%q is not %s", clip(string(s)), t)
 		}
 	case ListKind:
 		out = c.list(t, v, path)
@@ -95,7 +137,7 @@ func (c *coercer) coerce(t *Type, v Value, path string) Value {
 	if len(c.problems) == before && t.Check != nil {
 		checked, err := t.Check(out)
 		if err != nil {
-			c.add(path, "", "%s", err)
+			c.refused(path, err)
 			return out
 		}
 		out = checked
@@ -148,7 +190,7 @@ func (c *coercer) text(t *Type, v Value, path string) Value {
 		c.add(path, "", "the string has %d bytes; at most %d are allowed", len(s), t.MaxLen)
 	}
 	if t.Min != nil || t.Max != nil {
-		c.bounds(t, int64(utf8.RuneCountInString(string(s))), path, "characters")
+		c.bounds(t, int64(utf8.RuneCountInString(string(s))), path, "character", "characters")
 	}
 	if ok {
 		return v // the same, already in an interface
@@ -197,19 +239,70 @@ func show(t *Type, v Value, n int64) string {
 	return amount(t, n)
 }
 
+// amount is a number with its unit, as a user would write or say it: 6 MiB, 1m30s, 0.5 CPUs.
 func amount(t *Type, n int64) string {
-	if t.Kind == SizeKind {
-		return fmt.Sprintf("%d bytes", n)
+	switch t.Kind {
+	case SizeKind:
+		return byteSize(n)
+	case DurationKind:
+		if d := time.Duration(n) * time.Duration(max(t.Unit, 1)); int64(d)/max(t.Unit, 1) == n {
+			return duration(d)
+		}
+	case CPUKind:
+		if n == 1e9 {
+			return "1 CPU"
+		}
+		return strconv.FormatFloat(float64(n)/1e9, 'f', -1, 64) + " CPUs"
 	}
 	return strconv.FormatInt(n, 10)
 }
 
-func (c *coercer) bounds(t *Type, n int64, path, unit string) {
+func byteSize(n int64) string {
+	unit := ""
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	if unit == "" {
+		return counted(n, "byte", "bytes")
+	}
+	return strconv.FormatInt(n, 10) + " " + unit
+}
+
+// duration is d without the units that are zero at its end: 1h, not 1h0m0s.
+func duration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+func counted(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatInt(n, 10) + " " + many
+}
+
+// bounds holds a length against Min and Max.
+func (c *coercer) bounds(t *Type, n int64, path, one, many string) {
+	verb := func(n int64) string {
+		if n == 1 {
+			return "is"
+		}
+		return "are"
+	}
 	if t.Min != nil && n < *t.Min {
-		c.add(path, "", "%d %s; at least %d are wanted", n, unit, *t.Min)
+		c.add(path, "", "%s; at least %d %s wanted", counted(n, one, many), *t.Min, verb(*t.Min))
 	}
 	if t.Max != nil && n > *t.Max {
-		c.add(path, "", "%d %s; at most %d are allowed", n, unit, *t.Max)
+		c.add(path, "", "%s; at most %d %s allowed", counted(n, one, many), *t.Max, verb(*t.Max))
 	}
 }
 
@@ -218,7 +311,7 @@ func (c *coercer) list(t *Type, v Value, path string) Value {
 	if !ok {
 		return c.misfit(t, v, path)
 	}
-	c.bounds(t, int64(len(l)), path, "elements")
+	c.bounds(t, int64(len(l)), path, "element", "elements")
 	out := make(List, len(l))
 	for i, e := range l {
 		if e == nil {
@@ -244,7 +337,7 @@ func (c *coercer) object(t *Type, v Value, path string) Value {
 	}
 	out := make(Object, len(o))
 	if t.Kind == MapKind {
-		c.bounds(t, int64(len(o)), path, "entries")
+		c.bounds(t, int64(len(o)), path, "entry", "entries")
 	}
 	for _, k := range slices.Sorted(maps.Keys(o)) {
 		if t.Kind == MapKind {
@@ -344,7 +437,7 @@ func (c *coercer) oneOf(t *Type, v Value, path string) Value {
 			if t.Check != nil {
 				checked, err := t.Check(out)
 				if err != nil {
-					c.add(path, "", "%s", err)
+					c.refused(path, err)
 					return v
 				}
 				return checked
@@ -663,9 +756,17 @@ func (t *Type) kindName() string {
 	return plain.String()
 }
 
-func didYouMean(got string, names []string) string {
+// meant is the hint where the message has the names already.
+func meant(got string, names []string) string {
 	if s := diag.Suggest(got, names); s != "" {
 		return fmt.Sprintf("did you mean %q?", s)
+	}
+	return ""
+}
+
+func didYouMean(got string, names []string) string {
+	if hint := meant(got, names); hint != "" {
+		return hint
 	}
 	if len(names) > 0 && len(names) <= 12 {
 		return "there are: " + strings.Join(names, ", ")

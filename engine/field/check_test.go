@@ -47,6 +47,15 @@ func TestCoerce(t *testing.T) {
 		{name: "string wants quotes", typ: Of(StringKind), in: Float(1.1), problems: []string{": a number cannot fill a string"}},
 		{name: "text in a boolean", typ: Of(BoolKind), in: String("yes"), problems: []string{`: the string "yes" cannot fill a boolean`}},
 		{name: "bounds", typ: &Type{Kind: IntKind, Min: ptr(1), Max: ptr(16)}, in: Int(17), problems: []string{": 17 is more than the maximum 16"}},
+		{name: "a size's bound has its unit", typ: &Type{Kind: SizeKind, Min: ptr(6 << 20), Max: ptr(1 << 40)}, in: Int(1000), problems: []string{": 1000 bytes is less than the minimum 6 MiB"}},
+		{name: "a size's bound in the greatest unit", typ: &Type{Kind: SizeKind, Max: ptr(1 << 40)}, in: String("2048g"), problems: []string{`: "2048g" is more than the maximum 1 TiB`}},
+		{name: "a duration's bound has its unit", typ: &Type{Kind: DurationKind, Unit: int64(time.Second), Min: ptr(90), Max: ptr(3600)}, in: Int(2 * 3600), problems: []string{": 2h is more than the maximum 1h"}},
+		{name: "a duration's bound, not whole", typ: &Type{Kind: DurationKind, Unit: int64(time.Second), Min: ptr(90)}, in: String("1m"), problems: []string{`: "1m" is less than the minimum 1m30s`}},
+		{name: "a CPU's bound has its unit", typ: &Type{Kind: CPUKind, Min: ptr(1e9), Max: ptr(16e9)}, in: Float(0.5), problems: []string{": 0.5 CPUs is less than the minimum 1 CPU"}},
+		{name: "one element", typ: &Type{Kind: ListKind, Min: ptr(2)}, in: List{Int(1)}, problems: []string{": 1 element; at least 2 are wanted"}},
+		{name: "several elements", typ: &Type{Kind: ListKind, Max: ptr(1)}, in: List{Int(1), Int(2)}, problems: []string{": 2 elements; at most 1 is allowed"}},
+		{name: "no characters", typ: &Type{Kind: StringKind, Min: ptr(1)}, in: String(""), problems: []string{": 0 characters; at least 1 is wanted"}},
+		{name: "one entry", typ: &Type{Kind: MapKind, Min: ptr(2)}, in: Object{"a": Int(1)}, problems: []string{": 1 entry; at least 2 are wanted"}},
 		{name: "enum", typ: EnumOf("gzip", "bzip2"), in: String("gzp"), problems: []string{`: "gzp" is not one of gzip, bzip2`}},
 		{name: "aliases are renamed", typ: table(), in: Object{"Memory": String("1k"), "Dns": List{String("a")}}, want: Object{"mem_limit": Int(1024), "dns": List{String("a")}}},
 		{name: "both spellings", typ: table(), in: Object{"Memory": Int(1), "mem_limit": Int(2)}, problems: []string{`mem_limit: two spellings of one field: "mem_limit" and "Memory"`}},
@@ -162,4 +171,48 @@ func FuzzSize(f *testing.F) {
 			t.Errorf("ParseSize(%q) = %d", s, n)
 		}
 	})
+}
+
+// TestCheckPlaces: an error of a Check that names a part of the value is a problem of that part.
+func TestCheckPlaces(t *testing.T) {
+	cause := errors.New("it is wrong")
+	refuse := func(err error) *Type {
+		return &Type{Kind: Any, Check: func(Value) (Value, error) { return nil, err }}
+	}
+	for _, c := range []struct {
+		name string
+		typ  *Type
+		in   Value
+		want Problem
+	}{
+		{"the whole value", refuse(cause), Int(1), Problem{Message: "it is wrong"}},
+		{"an entry", refuse(AtEntry("a", cause)), Int(1), Problem{Path: "a", Message: "it is wrong"}},
+		{"a key that is no word", refuse(AtKey("a b", cause)), Int(1), Problem{Path: `["a b"]`, Message: "it is wrong", Key: true}},
+		{"an element", refuse(AtIndex(2, cause)), Int(1), Problem{Path: "[2]", Message: "it is wrong"}},
+		{"an entry further down", MapOf(refuse(AtEntry("a", cause))), Object{"m": Int(1)}, Problem{Path: "m.a", Message: "it is wrong"}},
+		{"a key further down", MapOf(refuse(AtKey("=", cause))), Object{"m": Int(1)}, Problem{Path: `m["="]`, Message: "it is wrong", Key: true}},
+		{"an element of one of several", OneOf("either", Of(BoolKind), refuse(AtIndex(0, cause))), Int(1), Problem{Path: "[0]", Message: "it is wrong"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, got := c.typ.Coerce(c.in)
+			if diff := cmp.Diff([]Problem{c.want}, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestHints: the hint says what the message does not.
+func TestHints(t *testing.T) {
+	for _, c := range []struct {
+		given, message, hint string
+	}{
+		{"gzp", `"gzp" is not one of gzip, bzip2`, `did you mean "gzip"?`},
+		{"none", `"none" is not one of gzip, bzip2`, ""},
+	} {
+		_, got := EnumOf("gzip", "bzip2").Coerce(String(c.given))
+		if diff := cmp.Diff([]Problem{{Message: c.message, Hint: c.hint}}, got); diff != "" {
+			t.Error(diff)
+		}
+	}
 }

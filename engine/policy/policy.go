@@ -118,7 +118,11 @@ func checkEnv(b spec.Bound, v spec.View) []Violation {
 		want := b.Identity.Env[i]
 		seen[want.Name]++
 		if e.Name != want.Name || !field.Equal(e.Value, want.Value) {
-			out = append(out, Violation{Field: "env." + e.Name, Value: Redacted(e.Value), Message: fmt.Sprintf("%s is the engine's: a definition cannot set it", want.Name)})
+			value := Redacted(e.Value)
+			if want.Name == spec.EnvPassword {
+				value = spec.Mask // a password, even where it is plain text
+			}
+			out = append(out, Violation{Field: "env." + e.Name, Value: value, Message: fmt.Sprintf("%s is the engine's: a definition cannot set it", want.Name)})
 		}
 	}
 	for _, want := range b.Identity.Env {

@@ -134,11 +134,29 @@ func TestAdmittedIsSealed(t *testing.T) {
 }
 
 func TestDeniedNamesNoSecret(t *testing.T) {
-	b := bound()
-	b.Create["env"] = append(b.Create["env"].(field.List), envVar("workerpass", field.Text{{Text: "a"}, {Secret: field.SecretRef{Name: "db"}}}))
-	_, _, err := Judge(context.Background(), native{}, b)
-	var denied *DeniedError
-	if !errors.As(err, &denied) || !strings.Contains(denied.Violations[0].Value, spec.Mask) {
-		t.Errorf("violation %+v", denied)
+	text := field.Text{{Text: "user:"}, {Secret: field.SecretRef{Name: "db"}}, {Text: "@host"}}
+	for _, c := range []struct {
+		name, variable string
+		value          field.Value
+		want           string
+	}{
+		{"a secret inside a text", "workername", text, `"user:***@host"`},
+		{"a secret alone", "BUILDMASTER", field.Secret("db"), `"***"`},
+		{"plain text", "workername", field.String("root"), "root"},
+		{"a password with a secret", "workerpass", text, "***"},
+		{"a password in plain text", "WORKERPASS ", field.String("hunter2"), "***"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := bound()
+			b.Create["env"] = append(b.Create["env"].(field.List), envVar(c.variable, c.value))
+			_, _, err := Judge(context.Background(), native{}, b)
+			var denied *DeniedError
+			if !errors.As(err, &denied) || denied.Violations[0].Value != c.want {
+				t.Errorf("violation %+v, want the value %s", denied, c.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error shows the password: %v", err)
+			}
+		})
 	}
 }

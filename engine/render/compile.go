@@ -105,6 +105,7 @@ func Compile(def *config.Definition, o Options) (*Set, diag.List) {
 		set.Templates = append(set.Templates, t)
 		set.byID[w.ID()] = t
 	}
+	c.self = nil
 	// Defaults that no worker uses are checked all the same: a mistake must show before the first worker needs them.
 	c.unusedDefaults(set)
 	c.diags.Sort()
@@ -126,6 +127,7 @@ type compiler struct {
 	mistakes int
 	broken   map[layerKey]bool
 	// Of the worker being compiled:
+	self  *config.Worker // nil where it is a connection or defaults
 	scope *renderers.Scope
 	sites []*site
 }
@@ -185,7 +187,7 @@ func (c *compiler) target(b *config.Backend) *Target {
 func (c *compiler) worker(w *config.Worker) *Template {
 	t := &Template{Worker: w, targets: c.targets, plans: map[string]*fields{}, cel: c.options.CEL, limits: c.options.Limits}
 	path := "workers." + w.Key
-	c.sites = nil
+	c.self, c.sites = w, nil
 	props := propsType(w)
 	c.vars(w, t, props)
 	candidates := c.backend(w, t, path+".backend")
@@ -496,7 +498,8 @@ func (c *compiler) literal(t *tree, v field.Value, want *field.Type) node {
 	}
 	out, problems := want.Coerce(v)
 	for _, p := range problems {
-		c.report(diag.Diagnostic{Span: nodeAt(t.node, p.Path).Span, Path: t.path + joinRelative(p.Path), Message: p.Message, Hint: p.Hint})
+		span, path := t.place(p)
+		c.report(diag.Diagnostic{Span: span, Path: path, Message: p.Message, Hint: p.Hint})
 	}
 	if problems != nil {
 		return fixed{}
@@ -504,36 +507,12 @@ func (c *compiler) literal(t *tree, v field.Value, want *field.Type) node {
 	return fixed{out}
 }
 
-// nodeAt is the node at a relative path, or the nearest one above it.
-func nodeAt(n *config.Node, rel string) *config.Node {
-	keys, err := field.SplitPath(rel)
-	if err != nil {
-		return n
-	}
-	for _, k := range keys {
-		var next *config.Node
-		switch k := k.(type) {
-		case string:
-			next = n.Get(k)
-		case int:
-			if k < len(n.Items) {
-				next = n.Items[k]
-			}
-		}
-		if next == nil {
-			return n
-		}
-		n = next
-	}
-	return n
-}
-
 // newSite compiles one expression; nil where it has problems.
 func (c *compiler) newSite(t *tree, s config.Segment) *site {
 	st := &site{path: t.path, source: s.Source, at: s.At, node: t.node}
 	program, problems := c.options.CEL.Compile(s.Source, c.scope)
 	for _, p := range problems {
-		c.report(diag.Diagnostic{Span: st.span(p.From, p.To), Path: t.path, Message: p.Message, Hint: p.Hint})
+		c.report(diag.Diagnostic{Span: st.span(p.From, p.To), Path: t.path, Message: p.Message, Hint: p.Hint + c.declared(p.Meant)})
 	}
 	if program == nil {
 		return nil
@@ -541,6 +520,33 @@ func (c *compiler) newSite(t *tree, s config.Segment) *site {
 	st.program = program
 	c.sites = append(c.sites, st)
 	return st
+}
+
+// declared says, after a hint, where the property or variable is declared that it proposes.
+func (c *compiler) declared(meant string) string {
+	keys, err := field.SplitPath(meant)
+	if err != nil || len(keys) != 2 || c.self == nil {
+		return ""
+	}
+	var at diag.Span
+	switch keys[0] {
+	case "props":
+		for _, p := range c.self.Props {
+			if p.Name == keys[1] {
+				at = p.Span
+			}
+		}
+	case "vars":
+		for _, v := range c.self.Vars {
+			if v.Name == keys[1] {
+				at = v.Span
+			}
+		}
+	}
+	if at.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(" Declared at %s:%d.", at.File, at.Line)
 }
 
 func (c *compiler) compileExpression(t *tree, want *field.Type) node {
@@ -563,7 +569,7 @@ func (c *compiler) compileExpression(t *tree, want *field.Type) node {
 }
 
 func (c *compiler) compileText(t *tree, want *field.Type) node {
-	out := &text{want: want, path: t.path, span: t.node.Span}
+	out := &text{want: want, tree: t}
 	secret, whole := false, true
 	for _, s := range t.node.Segments {
 		if !s.Expr {
@@ -632,7 +638,7 @@ func (c *compiler) compileList(t *tree, want *field.Type) node {
 		c.report(diag.Diagnostic{Span: t.node.Span, Path: t.path, Message: "a list cannot fill " + to.String()})
 		return fixed{}
 	}
-	out := &list{want: want, path: t.path, span: t.node.Span, whole: whole}
+	out := &list{want: want, tree: t, whole: whole}
 	static := make(field.List, 0, len(t.node.Items))
 	before := len(c.diags)
 	for i, item := range t.node.Items {
@@ -662,7 +668,7 @@ func (c *compiler) compileMap(t *tree, want *field.Type) node {
 		c.report(diag.Diagnostic{Span: t.node.Span, Path: t.path, Message: "a map cannot fill " + to.String()})
 		return fixed{}
 	}
-	out := &object{fixed: field.Object{}, want: want, path: t.path, span: t.node.Span}
+	out := &object{fixed: field.Object{}, want: want, tree: t}
 	before := len(c.diags)
 	for _, k := range t.keys {
 		elem := (*field.Type)(nil)

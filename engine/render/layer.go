@@ -14,6 +14,7 @@ import (
 type tree struct {
 	path string // in the definition's words, with the layer's own root: workers.linux.hostconfig.mem_limit
 	node *config.Node
+	key  diag.Span // of the key under which it stands; zero where there is none
 	// keys is set for a map that is written out; its order is the file's.
 	keys   []string
 	values map[string]*tree
@@ -69,8 +70,73 @@ func (c *compiler) canonical(n *config.Node, t *field.Type, path string, skip fu
 		}
 		out.keys = append(out.keys, name)
 		out.values[name] = c.canonical(e.Value, elem, at, nil)
+		out.values[name].key = e.KeySpan
 	}
 	return out
+}
+
+// place is where a problem of t's value stands, and the path of that place: at the key or the value that it names, or else
+// at the nearest value above it that is written out.
+func (t *tree) place(p field.Problem) (diag.Span, string) {
+	path := t.path + joinRelative(p.Path)
+	keys, err := field.SplitPath(p.Path)
+	if err != nil {
+		return t.node.Span, path
+	}
+	for i, k := range keys {
+		name, ok := k.(string)
+		next := t.values[name]
+		if !ok || next == nil {
+			return placeIn(t.node, keys[i:], p.Key), path
+		}
+		t, path = next, next.path
+		for _, rest := range keys[i+1:] {
+			switch rest := rest.(type) {
+			case string:
+				path = field.JoinPath(path, rest)
+			case int:
+				path = field.IndexPath(path, rest)
+			}
+		}
+	}
+	if p.Key && !t.key.IsZero() {
+		return t.key, path
+	}
+	return t.node.Span, path
+}
+
+// placeIn is the place in a node at the end of keys, or the nearest one above it.
+func placeIn(n *config.Node, keys []any, key bool) diag.Span {
+	for i, k := range keys {
+		var next *config.Node
+		last := i == len(keys)-1
+		switch k := k.(type) {
+		case string:
+			for _, e := range n.Entries {
+				if e.Key != k {
+					continue
+				}
+				if last && key {
+					return e.KeySpan
+				}
+				next = e.Value
+			}
+			for _, item := range n.Items { // a list that stands for a map: KEY=value
+				if strings.HasPrefix(item.Str, k+"=") {
+					next = item
+				}
+			}
+		case int:
+			if k < len(n.Items) {
+				next = n.Items[k]
+			}
+		}
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	return n.Span
 }
 
 // mapAlternative is the type that a written-out map is read by: t itself, or a one-of's alternative for maps.
@@ -94,7 +160,7 @@ func merge(under, over *tree) *tree {
 	case over == nil:
 		return under
 	case under.isMap() && over.isMap():
-		out := &tree{path: over.path, node: over.node, keys: append([]string{}, under.keys...), values: make(map[string]*tree, len(under.values)+len(over.values)), shadows: over.shadows}
+		out := &tree{path: over.path, node: over.node, key: over.key, keys: append([]string{}, under.keys...), values: make(map[string]*tree, len(under.values)+len(over.values)), shadows: over.shadows}
 		maps.Copy(out.values, under.values)
 		for _, k := range over.keys {
 			if _, both := out.values[k]; !both {

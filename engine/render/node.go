@@ -126,11 +126,11 @@ func (n expression) eval(e *evaluation) field.Value {
 	if !ok {
 		return nil
 	}
-	return e.coerce(n.want, v, n.site.path, n.site, nil)
+	return e.coerce(n.want, v, func(p field.Problem) (diag.Span, string) { return n.site.whole(), n.site.path + joinRelative(p.Path) })
 }
 
-// coerce holds a value against its field. Problems stand at the whole of the site, or else at the span.
-func (e *evaluation) coerce(t *field.Type, v field.Value, path string, at *site, span *diag.Span) field.Value {
+// coerce holds a value against its field; place says where a problem stands, and under which path.
+func (e *evaluation) coerce(t *field.Type, v field.Value, place func(field.Problem) (diag.Span, string)) field.Value {
 	if t == nil || v == nil {
 		return v
 	}
@@ -138,14 +138,9 @@ func (e *evaluation) coerce(t *field.Type, v field.Value, path string, at *site,
 	if problems == nil {
 		return out
 	}
-	var where diag.Span
-	if at != nil {
-		where = at.whole()
-	} else {
-		where = *span
-	}
 	for _, p := range problems {
-		e.diags.Add(diag.Diagnostic{Span: where, Path: path + joinRelative(p.Path), Message: p.Message, Hint: p.Hint})
+		span, path := place(p)
+		e.diags.Add(diag.Diagnostic{Span: span, Path: path, Message: p.Message, Hint: p.Hint})
 	}
 	return nil
 }
@@ -162,8 +157,7 @@ func joinRelative(rel string) string {
 type text struct {
 	parts []part
 	want  *field.Type
-	path  string
-	span  diag.Span
+	tree  *tree
 }
 
 type part struct {
@@ -200,33 +194,32 @@ func (n *text) eval(e *evaluation) field.Value {
 			}
 			segments = append(segments, v...)
 		case nil:
-			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.path, Message: "the expression gave no value to put into the text", Hint: `.orValue("") or str(…) gives a text for it`})
+			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.tree.path, Message: "the expression gave no value to put into the text", Hint: `.orValue("") or str(…) gives a text for it`})
 			return nil
 		default:
-			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.path, Message: field.KindName(v) + " cannot be put into a text", Hint: "join(…) or str(…) makes a text of it"})
+			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.tree.path, Message: field.KindName(v) + " cannot be put into a text", Hint: "join(…) or str(…) makes a text of it"})
 			return nil
 		}
 		if int64(len(b)) > e.budget.Limits.ResultBytes {
-			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.path, Message: fmt.Sprintf("the text has more than %s bytes", renderers.Thousands(e.budget.Limits.ResultBytes))})
+			e.diags.Add(diag.Diagnostic{Span: p.site.whole(), Path: n.tree.path, Message: fmt.Sprintf("the text has more than %s bytes", renderers.Thousands(e.budget.Limits.ResultBytes))})
 			return nil
 		}
 	}
 	if segments == nil {
-		return e.coerce(n.want, field.String(b), n.path, nil, &n.span)
+		return e.coerce(n.want, field.String(b), n.tree.place)
 	}
 	var v field.Value = segments
 	if len(b) > 0 {
 		v = append(segments, field.Segment{Text: string(b)})
 	}
-	return e.coerce(n.want, v, n.path, nil, &n.span)
+	return e.coerce(n.want, v, n.tree.place)
 }
 
 // list is a written-out list with something in it that is known only at render.
 type list struct {
 	items []node
 	want  *field.Type
-	path  string
-	span  diag.Span
+	tree  *tree
 	// whole: the elements are checked together (a list form of a map, a check of the list's own), not one by one.
 	whole bool
 }
@@ -239,10 +232,14 @@ func (n *list) eval(e *evaluation) field.Value {
 			out = append(out, v)
 		}
 	}
-	if n.whole {
-		return e.coerce(n.want, out, n.path, nil, &n.span)
+	if !n.whole {
+		return out
 	}
-	return out
+	if len(out) < len(n.items) {
+		// The elements have moved up: only the list itself is where it was.
+		return e.coerce(n.want, out, func(field.Problem) (diag.Span, string) { return n.tree.node.Span, n.tree.path })
+	}
+	return e.coerce(n.want, out, n.tree.place)
 }
 
 // object is a written-out map with something in it that is known only at render.
@@ -252,8 +249,7 @@ type object struct {
 	keys  []string
 	nodes []node
 	want  *field.Type
-	path  string
-	span  diag.Span
+	tree  *tree
 	whole bool
 }
 
@@ -266,7 +262,7 @@ func (n *object) eval(e *evaluation) field.Value {
 		}
 	}
 	if n.whole {
-		return e.coerce(n.want, out, n.path, nil, &n.span)
+		return e.coerce(n.want, out, n.tree.place)
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/cel-go/common/decls"
 	"github.com/google/cel-go/common/types"
 
+	"github.com/latent-engine/latent-engine/engine/diag"
 	"github.com/latent-engine/latent-engine/engine/field"
 	"github.com/latent-engine/latent-engine/renderers"
 )
@@ -49,7 +50,8 @@ func (p *parsed) resolve(c *chain, scope *renderers.Scope) resolved {
 	t, ok := scope.Names[c.root]
 	if !ok || t == nil {
 		from, to := p.span(c.ids[0])
-		r.problem = &renderers.Problem{From: from, To: to, Message: "unknown name " + quote(c.root), Hint: p.suggestName(c.root, scope)}
+		r.problem = &renderers.Problem{From: from, To: to, Message: "unknown name " + quote(c.root)}
+		r.problem.Hint, r.problem.Meant = p.suggestName(c.root, scope)
 		return r
 	}
 	for i, s := range c.steps {
@@ -111,21 +113,25 @@ func unknownKey(c *chain, i int, t *field.Type, from, to int) *renderers.Problem
 	if t.Fields != nil {
 		known = t.Fields.Names()
 	}
-	hint := didYouMean(key, known)
-	if hint == "" {
-		switch {
-		case i == 0 && c.root == "props":
-			hint = "declare it under props:"
-		case i == 0 && c.root == "vars":
-			hint = "declare it under vars:"
-		case len(known) > 0 && len(known) <= 20:
-			hint = "there are: " + strings.Join(known, ", ")
+	hint, meant := "", ""
+	switch s := diag.Suggest(key, known); {
+	case s != "":
+		hint = "did you mean " + quote(s) + "?"
+		if i == 0 {
+			meant = field.JoinPath(c.root, s)
 		}
+	case i == 0 && c.root == "props":
+		hint = "declare it under props:"
+	case i == 0 && c.root == "vars":
+		hint = "declare it under vars:"
+	case len(known) > 0 && len(known) <= 20:
+		hint = "there are: " + strings.Join(known, ", ")
 	}
-	return &renderers.Problem{From: from, To: to, Message: what + quote(key), Hint: hint}
+	return &renderers.Problem{From: from, To: to, Message: what + quote(key), Hint: hint, Meant: meant}
 }
 
-func (p *parsed) suggestName(got string, scope *renderers.Scope) string {
+// suggestName is a hint for an unknown name, and the path of what it proposes where that is a declared one.
+func (p *parsed) suggestName(got string, scope *renderers.Scope) (hint, meant string) {
 	var candidates []string
 	for n := range scope.Names {
 		candidates = append(candidates, n)
@@ -135,21 +141,22 @@ func (p *parsed) suggestName(got string, scope *renderers.Scope) string {
 	}
 	slices.Sort(candidates)
 	if hint := didYouMean(got, candidates); hint != "" {
-		return hint
+		return hint, ""
 	}
 	for _, root := range []string{"props", "vars", "build", "worker"} {
 		if t := scope.Names[root]; t != nil && t.Kind == field.ObjectKind {
 			if _, ok := lookup(t, got); ok {
-				return "did you mean " + root + "." + got + "?"
+				meant = field.JoinPath(root, got)
+				return "did you mean " + meant + "?", meant
 			}
 		}
 	}
 	for _, d := range functionDocs {
 		if strings.HasPrefix(d.Name, got+".") {
-			return got + " is a group of functions: " + d.Name + "(…)"
+			return got + " is a group of functions: " + d.Name + "(…)", ""
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // signature is what the check of a text depends on beside the text, as a key: equal for equal types of the paths that it reads.
@@ -583,14 +590,18 @@ func (c *check) translate(e *common.Error) {
 		c.problem(e.ExprID, message, hint)
 	case strings.HasSuffix(e.Message, "(must be list, map, or dynamic)") && node != nil:
 		c.problem(e.ExprID, "only lists and maps have elements to go through, not "+kindWordOf(typ(node)), "")
-	case strings.HasSuffix(e.Message, "does not support field selection") && node != nil && node.Kind() == ast.SelectKind:
-		s := node.AsSelect()
-		t := typ(s.Operand())
+	case strings.HasSuffix(e.Message, "does not support field selection") && node != nil:
+		operand, name := selection(node)
+		if operand == nil {
+			c.problem(e.ExprID, "what stands before the key has no fields", "")
+			return
+		}
+		t := typ(operand)
 		if holdsSecret(t) {
 			c.problem(e.ExprID, secretMessage("read into"), "")
 			return
 		}
-		c.problem(e.ExprID, kindWordOf(t)+" has no fields: there is no "+quote(s.FieldName())+" in it", "")
+		c.problem(e.ExprID, kindWordOf(t)+" has no fields: there is no "+quote(name)+" in it", "")
 	case strings.HasPrefix(e.Message, "unsupported optional field selection"):
 		c.problem(e.ExprID, "a key after .? must be written out", "")
 	case strings.HasPrefix(e.Message, "expected type 'bool'") && node != nil:
@@ -606,6 +617,22 @@ func (c *check) translate(e *common.Error) {
 	default:
 		c.problem(e.ExprID, "the types in this expression do not fit together", "")
 	}
+}
+
+// selection takes x.name and x.?name apart; nil where e is neither.
+func selection(e ast.Expr) (operand ast.Expr, name string) {
+	switch e.Kind() {
+	case ast.SelectKind:
+		return e.AsSelect().Operand(), e.AsSelect().FieldName()
+	case ast.CallKind:
+		call := e.AsCall()
+		if call.FunctionName() != "_?._" || len(call.Args()) != 2 || call.Args()[1].Kind() != ast.LiteralKind {
+			return nil, ""
+		}
+		key, _ := call.Args()[1].AsLiteral().Value().(string)
+		return call.Args()[0], key
+	}
+	return nil, ""
 }
 
 func secretHint(fn string) string {
