@@ -199,7 +199,7 @@ func TestSSH(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				watching := make(chan error, 1)
 				told := make(chan backends.Status, 100)
-				go func() { watching <- r.backend.Watch(ctx, func(s backends.Status) { told <- s }) }()
+				go func() { watching <- r.backend.Watch(ctx, nil, func(s backends.Status) { told <- s }) }()
 				_, b := r.must(field.Object{"image": field.String(workerImage), "env": field.Object{"WORKER_LOG_LINES": field.String("3")}})
 				if st, err := r.backend.Inspect(t.Context(), b.Instance); err != nil || st.State != backends.StateRunning {
 					t.Errorf("Inspect gave %+v, %v", st, err)
