@@ -184,6 +184,7 @@ func (s *Store) apply(e Entry) {
 	case entryEngine:
 		s.engines[e.Engine] = true
 		return
+	case EntryIntent, EntryStarted:
 	}
 	if old, ok := s.entries[e.Instance]; ok && e.Worker == "" {
 		old.State = e.State

@@ -132,7 +132,8 @@ func within(t *testing.T, limit time.Duration, what string, so func() bool) {
 func imageOf(t *testing.T, e *testenv.Engine, ref string) (config struct {
 	Env    []string
 	Labels map[string]string
-}) {
+},
+) {
 	t.Helper()
 	var image struct{ Config any }
 	image.Config = &config

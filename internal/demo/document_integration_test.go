@@ -152,9 +152,9 @@ for name in sh sleep tr grep pidof; do
 done
 tar -C root -c . >base.tar`
 	folder := t.TempDir()
-	make := exec.CommandContext(t.Context(), "sh", "-c", script)
-	make.Dir = folder
-	if output, err := make.CombinedOutput(); err != nil {
+	built := exec.CommandContext(t.Context(), "sh", "-c", script)
+	built.Dir = folder
+	if output, err := built.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
 	e.Docker(t, "import", filepath.Join(folder, "base.tar"), "busybox:latest")
