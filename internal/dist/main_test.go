@@ -184,7 +184,7 @@ func TestSameCommitSameBytes(t *testing.T) {
 		t.Skip("this is no clone: the test copies what git lists")
 	}
 	platform := runtime.GOOS + "/" + runtime.GOARCH
-	archive := func(place string) (string, string) {
+	archived := func(place string) (string, string) {
 		t.Helper()
 		root := filepath.Join(t.TempDir(), place)
 		if err := os.MkdirAll(root, 0o755); err != nil {
@@ -202,12 +202,12 @@ func TestSameCommitSameBytes(t *testing.T) {
 		}
 		return out, said.String()
 	}
-	one, said := archive("one")
+	one, said := archived("one")
 	t.Setenv("TZ", "Asia/Tokyo")
 	t.Setenv("LC_ALL", "C")
 	t.Setenv("GOFLAGS", "-buildvcs=true")
 	t.Setenv("CGO_ENABLED", "1")
-	two, again := archive("a/place/that/is/deeper")
+	two, again := archived("a/place/that/is/deeper")
 	if said != again {
 		t.Errorf("the same commit gives other bytes:\n%s%s", said, again)
 	}
