@@ -219,7 +219,7 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	}
 	entry := Entry{
 		Instance: identity.Instance, Engine: e.id, Tenant: identity.Tenant, Worker: identity.Worker, WorkerName: identity.WorkerName,
-		Kind: s.Backend, Target: s.Target, Endpoint: s.Endpoint, Object: identity.ObjectName, Digest: s.Digest, Created: identity.Created, Expires: identity.Expires,
+		Kind: s.Backend, Target: s.Target, Object: identity.ObjectName, Digest: s.Digest, Created: identity.Created, Expires: identity.Expires,
 	}
 	intent, earlier, err := e.begin(ctx, entry, r)
 	if err != nil {
@@ -367,24 +367,9 @@ func (e *Engine) gone(ctx context.Context, b backends.Backend, instance string) 
 	return err == nil && !slices.ContainsFunc(objects, func(o backends.Object) bool { return o.Instance == instance })
 }
 
-// holder is the backend that an entry's instance is on. A target of the same name in another definition is another one.
-func (e *Engine) holder(ctx context.Context, entry Entry) (backends.Backend, error) {
-	if t := e.set.Targets[entry.Target]; t != nil && !onTarget(entry, t) {
-		return nil, &backends.Failure{
-			Class: backends.ClassConfig, Message: fmt.Sprintf("%s is on the backend %q at %s; the definition's %q is at %s", entry.Object, entry.Target, entry.Endpoint, entry.Target, t.Endpoint),
-			Hint: "give the definition that it was started with (-f), or a state folder of its own to each definition (--state)",
-		}
-	}
-	return e.Backend(ctx, entry.Target)
-}
-
-func onTarget(entry Entry, t *render.Target) bool {
-	return entry.Endpoint == t.Endpoint || entry.Endpoint == ""
-}
-
 // again is the instance of an entry as it is now.
 func (e *Engine) again(ctx context.Context, entry Entry) (backends.Status, error) {
-	b, err := e.holder(ctx, entry)
+	b, err := e.Backend(ctx, entry.Target)
 	if err != nil {
 		return backends.Status{}, err
 	}
@@ -409,7 +394,7 @@ func (e *LiveError) Error() string {
 // or stopped where replace is set.
 func (e *Engine) clear(ctx context.Context, identity spec.Identity, earlier []Earlier, replace bool) error {
 	for _, old := range earlier {
-		b, err := e.holder(ctx, old)
+		b, err := e.Backend(ctx, old.Target)
 		if err != nil {
 			return fmt.Errorf("cannot see what became of %s on %s: %w", old.Instance, old.Target, err)
 		}
@@ -456,7 +441,7 @@ func (e *NotFoundError) Error() string {
 func (e *Engine) Find(ctx context.Context, id string) (backends.Status, backends.Backend, error) {
 	entry, err := e.store.Find(e.id, id)
 	if err == nil {
-		b, err := e.holder(ctx, entry)
+		b, err := e.Backend(ctx, entry.Target)
 		if err != nil {
 			return backends.Status{}, nil, err
 		}
@@ -527,7 +512,7 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 		switch {
 		case en.State == EntryIntent && en.Live:
 			s.State = backends.StateStarting
-		case !asked[en.Target], !onTarget(en, e.set.Targets[en.Target]):
+		case !asked[en.Target]:
 			s.State = backends.StateUnknown
 		case en.State == EntryIntent:
 			continue // a start that died before anything was made: gc clears the journal

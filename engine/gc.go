@@ -140,7 +140,7 @@ func (e *Engine) collect(ctx context.Context, options GCOptions) (GCReport, erro
 		}
 	}
 	for _, en := range before {
-		if en.Live || present[en.Instance] || !asked[en.Target] || !onTarget(en, e.set.Targets[en.Target]) {
+		if en.Live || present[en.Instance] || !asked[en.Target] {
 			continue
 		}
 		if !options.DryRun {
