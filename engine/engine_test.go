@@ -281,35 +281,6 @@ func TestSameIDOnAnotherTarget(t *testing.T) {
 	}
 }
 
-// TestTwoDefinitionsOneState: "a" of one definition is not "a" of another, and neither takes the other's instances for lost.
-func TestTwoDefinitionsOneState(t *testing.T) {
-	w := newWorld(t)
-	mine := w.start(w.engine(), StartRequest{Worker: "linux"})
-	elsewhere := *w
-	elsewhere.text = strings.NewReplacer("a: {yard: {}}", `a: {yard: {host: "unix:///other"}}`).Replace(w.text)
-	other := elsewhere.engine()
-	if g := elsewhere.gc(other); len(g.Removed)+len(g.Cleared) != 0 {
-		t.Errorf("gc: %+v", g)
-	}
-	list, _ := other.List(t.Context())
-	if len(list) != 1 || list[0].State != backends.StateUnknown {
-		t.Errorf("List: %+v", list)
-	}
-	for _, err := range []error{
-		errOf(other.Start(t.Context(), StartRequest{Worker: "linux", Build: &config.Build{}})),
-		errOfStatus(other.Stop(t.Context(), mine.Status.Instance, backends.StopOptions{})),
-	} {
-		if f := fails[*backends.Failure](t, err); f.Class != backends.ClassConfig || !strings.Contains(f.Message, `on the backend "a" at`) {
-			t.Errorf("%+v", f)
-		}
-	}
-	if s, _, err := w.engine().Find(t.Context(), mine.Status.Instance); err != nil || s.State != backends.StateRunning {
-		t.Errorf("%+v, %v", s, err)
-	}
-}
-
-func errOfStatus(_ backends.Status, err error) error { return err }
-
 // TestOrphans: a state folder that has never started anything as an engine does not end what runs as it.
 func TestOrphans(t *testing.T) {
 	w := newWorld(t)

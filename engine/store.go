@@ -62,12 +62,10 @@ type Entry struct {
 	WorkerName string     `json:"worker_name,omitempty"`
 	Kind       string     `json:"kind,omitempty"`
 	Target     string     `json:"target,omitempty"`
-	// Endpoint is the target's address as the definition had it: a name alone may mean another backend in another definition.
-	Endpoint string    `json:"endpoint,omitempty"`
-	Object   string    `json:"object,omitempty"`
-	Digest   string    `json:"digest,omitempty"`
-	Created  time.Time `json:"created,omitzero"`
-	Expires  time.Time `json:"expires,omitzero"`
+	Object     string     `json:"object,omitempty"`
+	Digest     string     `json:"digest,omitempty"`
+	Created    time.Time  `json:"created,omitzero"`
+	Expires    time.Time  `json:"expires,omitzero"`
 	// Live: the process that starts it is alive. Not stored.
 	Live bool `json:"-"`
 }
@@ -321,8 +319,8 @@ func (s *Store) admit(in *Intent) (earlier []Earlier, err error) {
 			if old.Engine != e.Engine || old.Worker != e.Worker || old.WorkerName != e.WorkerName {
 				return nil, fmt.Errorf("cannot start worker %q as %s: that instance is worker %q", e.Worker, id, old.Worker)
 			}
-			if old.Target != e.Target || old.Endpoint != e.Endpoint {
-				return nil, fmt.Errorf("cannot start worker %q as %s: that instance is on %q (%s), and this build's is on %q (%s)", e.Worker, id, old.Target, old.Endpoint, e.Target, e.Endpoint)
+			if old.Target != e.Target {
+				return nil, fmt.Errorf("cannot start worker %q as %s: that instance is on %q, and this build's is on %q", e.Worker, id, old.Target, e.Target)
 			}
 			in.Again = old.State == EntryStarted
 			continue
