@@ -58,10 +58,12 @@ func (b *backend) Start(ctx context.Context, a policy.Admitted, o backends.Start
 		return status, nil
 	}
 	f := *b.failure(ctx, err)
+	// An engine that ends takes no new connection, and goes on to answer on those that it has.
+	b.base.CloseIdleConnections()
 	var left error
 	away := false
 	if s.made {
-		left, away = s.clean(ctx)
+		away, left = s.clean(ctx)
 	} else if f.Retryable && f.Class == backends.ClassImage {
 		away = errors.Is(b.ping(ctx), errAway)
 	}
@@ -327,7 +329,7 @@ func (s *start) progress(phase, subject, message string, done, total int64) {
 
 // clean removes what a start made that did not come about, whatever became of the caller's context; away says that the engine
 // was not there at first.
-func (s *start) clean(ctx context.Context) (err error, away bool) {
+func (s *start) clean(ctx context.Context) (away bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWait)
 	defer cancel()
 	err = s.stop(ctx, s.bound.Instance, backends.StopOptions{Fast: true})
@@ -339,7 +341,7 @@ func (s *start) clean(ctx context.Context) (err error, away bool) {
 			err = s.stop(ctx, s.bound.Instance, backends.StopOptions{Fast: true})
 		}
 	}
-	return err, away
+	return away, err
 }
 
 // planString is a text of the plan's; "" where it is absent.
