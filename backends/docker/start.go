@@ -58,6 +58,8 @@ func (b *backend) Start(ctx context.Context, a policy.Admitted, o backends.Start
 		return status, nil
 	}
 	f := *b.failure(ctx, err)
+	// An engine that ends takes no new connection, and goes on to answer on those that it has.
+	b.base.CloseIdleConnections()
 	var left error
 	away := false
 	if s.made {
