@@ -388,7 +388,7 @@ func TestRestart(t *testing.T) {
 				t.Run("Running"+r.name, func(t *testing.T) { restartWhileRunning(t, newTerminal(t, e, "running-"+strings.ToLower(r.name)), r) })
 				t.Run("Many"+r.name, func(t *testing.T) { restartWhileMany(t, newTerminal(t, e, "many-"+strings.ToLower(r.name)), r) })
 			}
-			for _, r := range []restart{stopped, killed, back} {
+			for _, r := range []restart{killed, back} {
 				t.Run("Starting"+r.name, func(t *testing.T) { restartWhileStarting(t, e, network, r) })
 			}
 			if diff := cmp.Diff(had, lasting(t, e)); diff != "" {
