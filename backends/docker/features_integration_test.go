@@ -9,6 +9,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -313,5 +314,42 @@ func TestTerminal(t *testing.T) {
 			}
 			return true
 		})
+	})
+}
+
+// TestNamedBuildCancelled: a build of a named image that is cancelled about its end leaves the image with its name, or nothing.
+func TestNamedBuildCancelled(t *testing.T) {
+	each(t, func(t *testing.T, e *testenv.Engine) {
+		before := objects(t, e)
+		for n, wait := range []time.Duration{0, 60, 240} {
+			r := newRig(t, e, nil)
+			name := fmt.Sprintf("cancelled:%d", n)
+			a, _ := r.admit(field.Object{"image": field.String(name), "dockerfile": field.String(fmt.Sprintf("FROM %s\nENV N=%d\nENV LAST=%d\n", workerImage, n, n))})
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := r.backend.Start(ctx, a, backends.StartOptions{Fill: r.secrets.Fill, Progress: func(p backends.Progress) {
+				if strings.Contains(p.Message, "ENV LAST") {
+					time.AfterFunc(wait*time.Millisecond, cancel)
+				}
+			}})
+			cancel()
+			if f := backends.AsFailure(err); err != nil && f.Class != backends.ClassCancelled {
+				t.Errorf("%dms: %v", wait, err)
+			}
+			list, err := r.backend.List(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range list {
+				if o.Kind == "image" && !strings.HasSuffix(o.Name, "/"+name) {
+					t.Errorf("%dms: left %+v", wait, o)
+				}
+				if err := r.backend.Remove(t.Context(), o); err != nil {
+					t.Error(err)
+				}
+			}
+			if left := objects(t, e); !slices.Equal(left, before) {
+				t.Errorf("%dms: left %v, before %v", wait, left, before)
+			}
+		}
 	})
 }
