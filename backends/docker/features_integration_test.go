@@ -129,18 +129,14 @@ func within(t *testing.T, limit time.Duration, what string, so func() bool) {
 	}
 }
 
-// imageOf is what an engine knows of an image.
-func imageOf(t *testing.T, e *testenv.Engine, ref string) (config struct {
-	Env    []string
-	Labels map[string]string
-}) {
+// environmentOf is an image's.
+func environmentOf(t *testing.T, e *testenv.Engine, ref string) []string {
 	t.Helper()
-	var image struct{ Config any }
-	image.Config = &config
+	var image struct{ Config struct{ Env []string } }
 	if err := json.Unmarshal(api(t, e, http.MethodGet, "/images/"+ref+"/json", nil), &image); err != nil {
 		t.Fatal(err)
 	}
-	return config
+	return image.Config.Env
 }
 
 // TestBuildTarget: the stages up to the target are built and none behind it, with the build's arguments, from every form of a
@@ -215,9 +211,9 @@ RUN ["/worker", "WORKER_EXIT=9"]
 				}
 				s, bound := r.must(fields)
 				untilLine(t, r.backend, s.Instance, "starting worker")
-				config := imageOf(t, e, string(bound.Create["Image"].(field.String)))
-				if !slices.Contains(config.Env, "STAGE=wanted") || !slices.Contains(config.Env, "GREETING=hello "+c.name) {
-					t.Errorf("the image has %q", config.Env)
+				env := environmentOf(t, e, string(bound.Create["Image"].(field.String)))
+				if !slices.Contains(env, "STAGE=wanted") || !slices.Contains(env, "GREETING=hello "+c.name) {
+					t.Errorf("the image has %q", env)
 				}
 				if got := fileOf(t, e, bound.ObjectName, "/a"); got != "content" {
 					t.Errorf("/a is %q", got)

@@ -58,13 +58,13 @@ func (d sshDialer) open(ctx context.Context, network, addr string) (net.Conn, er
 		return nil, &sshError{cause: err.Error()}
 	}
 	conn = sshConn{conn}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	err = ping(conn)
 	if !stop() {
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil
