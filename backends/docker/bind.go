@@ -55,7 +55,7 @@ func (Kind) Bind(p spec.Plan, id spec.Identity) (spec.Bound, error) {
 		if truth(build, "temporary", false) {
 			tag := field.String(temporaryImage(id))
 			build["tag"], create["Image"] = tag, tag
-			build["labels"] = objectOf(id.Labels)
+			build["labels"] = temporaryLabels(id.Labels)
 		} else {
 			build["labels"] = keptLabels(id.Labels)
 		}
@@ -65,10 +65,14 @@ func (Kind) Bind(p spec.Plan, id spec.Identity) (spec.Bound, error) {
 	return b, nil
 }
 
-func objectOf(m map[string]string) field.Object {
-	o := make(field.Object, len(m))
-	for k, v := range m {
-		o[k] = field.String(v)
+// temporaryLabels say which instance an image goes with. The builder makes an image of its own for each label: no more of them
+// than it takes.
+func temporaryLabels(all map[string]string) field.Object {
+	o := field.Object{}
+	for _, k := range []string{spec.LabelEngine, spec.LabelInstance, spec.LabelTenant, spec.LabelWorker} {
+		if v, ok := all[k]; ok {
+			o[k] = field.String(v)
+		}
 	}
 	return o
 }

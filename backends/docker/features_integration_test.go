@@ -9,6 +9,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -128,19 +129,14 @@ func within(t *testing.T, limit time.Duration, what string, so func() bool) {
 	}
 }
 
-// imageOf is what an engine knows of an image.
-func imageOf(t *testing.T, e *testenv.Engine, ref string) (config struct {
-	Env    []string
-	Labels map[string]string
-},
-) {
+// environmentOf is an image's.
+func environmentOf(t *testing.T, e *testenv.Engine, ref string) []string {
 	t.Helper()
-	var image struct{ Config any }
-	image.Config = &config
+	var image struct{ Config struct{ Env []string } }
 	if err := json.Unmarshal(api(t, e, http.MethodGet, "/images/"+ref+"/json", nil), &image); err != nil {
 		t.Fatal(err)
 	}
-	return config
+	return image.Config.Env
 }
 
 // TestBuildTarget: the stages up to the target are built and none behind it, with the build's arguments, from every form of a
@@ -215,9 +211,9 @@ RUN ["/worker", "WORKER_EXIT=9"]
 				}
 				s, bound := r.must(fields)
 				untilLine(t, r.backend, s.Instance, "starting worker")
-				config := imageOf(t, e, string(bound.Create["Image"].(field.String)))
-				if !slices.Contains(config.Env, "STAGE=wanted") || !slices.Contains(config.Env, "GREETING=hello "+c.name) {
-					t.Errorf("the image has %q", config.Env)
+				env := environmentOf(t, e, string(bound.Create["Image"].(field.String)))
+				if !slices.Contains(env, "STAGE=wanted") || !slices.Contains(env, "GREETING=hello "+c.name) {
+					t.Errorf("the image has %q", env)
 				}
 				if got := fileOf(t, e, bound.ObjectName, "/a"); got != "content" {
 					t.Errorf("/a is %q", got)
@@ -314,5 +310,42 @@ func TestTerminal(t *testing.T) {
 			}
 			return true
 		})
+	})
+}
+
+// TestNamedBuildCancelled: a build of a named image that is cancelled about its end leaves the image with its name, or nothing.
+func TestNamedBuildCancelled(t *testing.T) {
+	each(t, func(t *testing.T, e *testenv.Engine) {
+		before := objects(t, e)
+		for n, wait := range []time.Duration{0, 60, 240} {
+			r := newRig(t, e, nil)
+			name := fmt.Sprintf("cancelled:%d", n)
+			a, _ := r.admit(field.Object{"image": field.String(name), "dockerfile": field.String(fmt.Sprintf("FROM %s\nENV N=%d\nENV LAST=%d\n", workerImage, n, n))})
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := r.backend.Start(ctx, a, backends.StartOptions{Fill: r.secrets.Fill, Progress: func(p backends.Progress) {
+				if strings.Contains(p.Message, "ENV LAST") {
+					time.AfterFunc(wait*time.Millisecond, cancel)
+				}
+			}})
+			cancel()
+			if f := backends.AsFailure(err); err != nil && f.Class != backends.ClassCancelled {
+				t.Errorf("%dms: %v", wait, err)
+			}
+			list, err := r.backend.List(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range list {
+				if o.Kind == "image" && !strings.HasSuffix(o.Name, "/"+name) {
+					t.Errorf("%dms: left %+v", wait, o)
+				}
+				if err := r.backend.Remove(t.Context(), o); err != nil {
+					t.Error(err)
+				}
+			}
+			if left := objects(t, e); !slices.Equal(left, before) {
+				t.Errorf("%dms: left %v, before %v", wait, left, before)
+			}
+		}
 	})
 }

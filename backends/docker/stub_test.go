@@ -171,3 +171,11 @@ func (e endless) Read(p []byte) (int, error) {
 func (endless) Close() error { return nil }
 
 func repeat(text string) io.ReadCloser { return endless{bytes.Repeat([]byte(text), 1+4096/len(text))} }
+
+func objectOf(m map[string]string) field.Object {
+	o := make(field.Object, len(m))
+	for k, v := range m {
+		o[k] = field.String(v)
+	}
+	return o
+}
