@@ -184,6 +184,7 @@ func checkVolume(v field.Value) (field.Value, error) {
 func bindsFromMap(v field.Value) (field.Value, error) {
 	o := v.(field.Object)
 	l := make(field.List, 0, len(o))
+	var wrong []error
 	for _, source := range slices.Sorted(maps.Keys(o)) {
 		s := source
 		switch e := o[source].(type) {
@@ -196,7 +197,8 @@ func bindsFromMap(v field.Value) (field.Value, error) {
 			ro, hasRO := e["ro"].(field.Bool)
 			switch {
 			case hasMode && hasRO:
-				return nil, field.AtEntry(source, fmt.Errorf("%q has both ro and mode", source))
+				wrong = append(wrong, field.AtEntry(source, fmt.Errorf("%q has both ro and mode", source)))
+				continue
 			case bool(ro):
 				s += ":ro"
 			case mode != "":
@@ -205,11 +207,12 @@ func bindsFromMap(v field.Value) (field.Value, error) {
 		}
 		c, err := checkVolumeText(field.String(s))
 		if err != nil {
-			return nil, field.AtEntry(source, err)
+			wrong = append(wrong, field.AtEntry(source, err))
+			continue
 		}
 		l = append(l, c)
 	}
-	return l, nil
+	return l, errors.Join(wrong...)
 }
 
 // bindTarget is the destination in a canonical bind.

@@ -134,16 +134,18 @@ func checkEnv(v field.Value) (field.Value, error) { return checkNames(v, "an env
 func checkBuildArgs(v field.Value) (field.Value, error) { return checkNames(v, "a build argument") }
 
 func checkNames(v field.Value, what string) (field.Value, error) {
-	bad, found := "", false
+	var bad []string
 	for k := range v.(field.Object) {
-		if (k == "" || strings.ContainsAny(k, "=\x00")) && (!found || k < bad) {
-			bad, found = k, true
+		if k == "" || strings.ContainsAny(k, "=\x00") {
+			bad = append(bad, k)
 		}
 	}
-	if found {
-		return nil, field.AtKey(bad, fmt.Errorf("%q is not a name for %s: it must not be empty and not hold \"=\" or a NUL byte", bad, what))
+	slices.Sort(bad)
+	var wrong []error
+	for _, k := range bad {
+		wrong = append(wrong, field.AtKey(k, fmt.Errorf("%q is not a name for %s: it must not be empty and not hold \"=\" or a NUL byte", k, what)))
 	}
-	return v, nil
+	return v, errors.Join(wrong...)
 }
 
 func checkLabelKeys(v field.Value) (field.Value, error) {
@@ -272,12 +274,13 @@ func checkHealthTest(v field.Value) (field.Value, error) {
 
 func uniqueStrings(v field.Value) (field.Value, error) {
 	l := v.(field.List)
+	var wrong []error
 	for i, e := range l {
 		if slices.Contains(l[:i], e) {
-			return nil, field.AtIndex(i, fmt.Errorf("%q is given twice", string(e.(field.String))))
+			wrong = append(wrong, field.AtIndex(i, fmt.Errorf("%q is given twice", string(e.(field.String)))))
 		}
 	}
-	return v, nil
+	return v, errors.Join(wrong...)
 }
 
 // Networks.
@@ -295,12 +298,13 @@ func checkNetworkName(v field.Value) (field.Value, error) {
 }
 
 func checkNetworkMap(v field.Value) (field.Value, error) {
+	var wrong []error
 	for _, k := range slices.Sorted(maps.Keys(v.(field.Object))) {
 		if _, err := checkNetworkName(field.String(k)); err != nil {
-			return nil, field.AtKey(k, err)
+			wrong = append(wrong, field.AtKey(k, err))
 		}
 	}
-	return v, nil
+	return v, errors.Join(wrong...)
 }
 
 func checkNetworkMode(v field.Value) (field.Value, error) {
@@ -404,28 +408,33 @@ func extraHostsFromMap(v field.Value) (field.Value, error) {
 // listFromMap makes the API's list of a docker-py map of strings, in the order of the keys.
 func listFromMap(o field.Object, entry func(key, value string) (field.Value, error)) (field.Value, error) {
 	l := make(field.List, 0, len(o))
+	var wrong []error
 	for _, k := range slices.Sorted(maps.Keys(o)) {
 		s, _ := o[k].(field.String)
 		e, err := entry(k, string(s))
 		if err != nil {
-			return nil, field.AtEntry(k, err)
+			wrong = append(wrong, field.AtEntry(k, err))
+			continue
 		}
 		l = append(l, e)
 	}
-	return l, nil
+	return l, errors.Join(wrong...)
 }
 
 func checkPortBindings(v field.Value) (field.Value, error) {
 	o := v.(field.Object)
 	out := make(field.Object, len(o))
+	var wrong []error
 	for _, k := range slices.Sorted(maps.Keys(o)) {
 		port, err := checkPort(field.String(k))
 		if err != nil {
-			return nil, field.AtKey(k, err)
+			wrong = append(wrong, field.AtKey(k, err))
+			continue
 		}
 		key := string(port.(field.String))
 		if _, twice := out[key]; twice {
-			return nil, field.AtKey(k, fmt.Errorf("port %s is given twice", key))
+			wrong = append(wrong, field.AtKey(k, fmt.Errorf("port %s is given twice", key)))
+			continue
 		}
 		list, several := o[k].(field.List)
 		if several = several && !addressPair(list); !several {
@@ -440,11 +449,11 @@ func checkPortBindings(v field.Value) (field.Value, error) {
 			if several {
 				at = field.IndexPath(at, i)
 			}
-			return nil, &field.PlaceError{Path: at, Err: err}
+			wrong = append(wrong, &field.PlaceError{Path: at, Err: err})
 		}
 		out[key] = bindings
 	}
-	return out, nil
+	return out, errors.Join(wrong...)
 }
 
 // addressPair tells docker-py's tuple (address, port), which a definition can write only as a list, from a list of bindings.
@@ -546,15 +555,19 @@ func hostPort(s string) bool {
 func checkCapabilities(v field.Value) (field.Value, error) {
 	l := v.(field.List)
 	out := make([]string, 0, len(l))
+	var wrong []error
 	for i, e := range l {
 		c := strings.ToUpper(string(e.(field.String)))
 		if c != "ALL" && !strings.HasPrefix(c, "CAP_") {
 			c = "CAP_" + c
 		}
 		if strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
-			return nil, field.AtIndex(i, fmt.Errorf("%q is not a capability", string(e.(field.String))))
+			wrong = append(wrong, field.AtIndex(i, fmt.Errorf("%q is not a capability", string(e.(field.String)))))
 		}
 		out = append(out, c)
+	}
+	if wrong != nil {
+		return nil, errors.Join(wrong...)
 	}
 	slices.Sort(out)
 	out = slices.Compact(out)
@@ -740,35 +753,39 @@ func checkMount(v field.Value) (field.Value, error) {
 func checkTmpfs(v field.Value) (field.Value, error) {
 	o := v.(field.Object)
 	out := make(field.Object, len(o))
+	var wrong []error
 	for _, k := range slices.Sorted(maps.Keys(o)) {
 		target, err := cleanTarget(k)
 		if err != nil {
-			return nil, field.AtKey(k, err)
+			wrong = append(wrong, field.AtKey(k, err))
+			continue
 		}
 		if _, twice := out[target]; twice {
-			return nil, field.AtKey(k, fmt.Errorf("%q is given twice", target))
+			wrong = append(wrong, field.AtKey(k, fmt.Errorf("%q is given twice", target)))
 		}
 		if out[target] = o[k]; o[k] == nil {
 			out[target] = field.String("")
 		}
 	}
-	return out, nil
+	return out, errors.Join(wrong...)
 }
 
 func tmpfsFromList(v field.Value) (field.Value, error) {
 	out := make(field.Object, len(v.(field.List)))
+	var wrong []error
 	for i, e := range v.(field.List) {
 		name, options, _ := strings.Cut(string(e.(field.String)), ":")
 		target, err := cleanTarget(name)
 		if err != nil {
-			return nil, field.AtIndex(i, err)
+			wrong = append(wrong, field.AtIndex(i, err))
+			continue
 		}
 		if _, twice := out[target]; twice {
-			return nil, field.AtIndex(i, fmt.Errorf("%q is given twice", target))
+			wrong = append(wrong, field.AtIndex(i, fmt.Errorf("%q is given twice", target)))
 		}
 		out[target] = field.String(options)
 	}
-	return out, nil
+	return out, errors.Join(wrong...)
 }
 
 func listFromCommas(v field.Value) (field.Value, error) {

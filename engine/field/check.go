@@ -23,7 +23,8 @@ type Problem struct {
 	Key bool
 }
 
-// PlaceError is what a [Type.Check] returns where one part of a value is wrong: the problem stands at that part.
+// PlaceError is what a [Type.Check] returns where one part of a value is wrong: the problem stands at that part. Several
+// are joined with errors.Join.
 type PlaceError struct {
 	Path string // relative to the value
 	Key  bool   // as in [Problem]
@@ -62,6 +63,12 @@ func (c *coercer) add(path, hint, format string, args ...any) {
 
 // refused adds what a type's Check returned, at the part of the value that it names.
 func (c *coercer) refused(path string, err error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range several.Unwrap() {
+			c.refused(path, e)
+		}
+		return
+	}
 	var at *PlaceError
 	if !errors.As(err, &at) {
 		c.add(path, "", "%s", err)
