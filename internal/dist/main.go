@@ -225,10 +225,16 @@ func (r release) documents(ctx context.Context, binary string) ([]file, error) {
 		{man, "man/man1"},
 		{filepath.Join(r.root, "LICENSE"), "LICENSE"},
 		{filepath.Join(r.root, "README.md"), "README.md"},
+		{filepath.Join(r.root, "ARCHITECTURE.md"), "ARCHITECTURE.md"},
+		{filepath.Join(r.root, "RATIONALE.md"), "RATIONALE.md"},
+		{filepath.Join(r.root, "CONTRIBUTING.md"), "CONTRIBUTING.md"},
 		{filepath.Join(r.root, "docs"), "docs"},
 		{filepath.Join(r.root, "internal", "dist", "Dockerfile"), "Dockerfile"},
 		{filepath.Join(r.root, "scripts", "demo.sh"), "demo/demo.sh"},
 		{filepath.Join(r.root, "testdata", "demo"), "demo"},
+		{filepath.Join(r.root, "integrations", "buildbot", "README.md"), "integrations/buildbot/README.md"},
+		{filepath.Join(r.root, "integrations", "buildbot", "pyproject.toml"), "integrations/buildbot/pyproject.toml"},
+		{filepath.Join(r.root, "integrations", "buildbot", "src"), "integrations/buildbot/src"},
 	} {
 		files, err := read(from.path, from.to)
 		if err != nil {
@@ -243,8 +249,14 @@ func (r release) documents(ctx context.Context, binary string) ([]file, error) {
 func read(from, to string) ([]file, error) {
 	var out []file
 	err := filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil {
 			return err
+		}
+		if d.IsDir() {
+			if d.Name() == "__pycache__" || strings.HasSuffix(d.Name(), ".egg-info") { // what Python leaves in a clone that was used
+				return filepath.SkipDir
+			}
+			return nil
 		}
 		if !d.Type().IsRegular() {
 			return fmt.Errorf("cannot pack %s: it is not a file", p)

@@ -257,18 +257,19 @@ func TestSameCommitSameBytes(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"LICENSE":                        "Apache License",
-		"README.md":                      "# latent-engine",
-		"man/man1/latent-engine.1":       `.TH "LATENT-ENGINE" "1" "Jan 2026" "latent-engine v1.2.3"`,
-		"man/man1/latent-engine-start.1": "password-out",
-		"completions/latent-engine.bash": "__start_latent-engine",
-		"completions/_latent-engine":     "#compdef latent-engine",
-		"completions/latent-engine.fish": "complete -c latent-engine",
-		"docs/install.md":                "SHA256SUMS",
-		"Dockerfile":                     "FROM scratch",
-		"demo/demo.sh":                   "#!/usr/bin/env bash",
-		"demo/worker/rootfs/worker":      "\x7fELF",
-		"demo/worker/Dockerfile":         "FROM scratch",
+		"LICENSE":                              "Apache License",
+		"README.md":                            "# latent-engine",
+		"man/man1/latent-engine.1":             `.TH "LATENT-ENGINE" "1" "Jan 2026" "latent-engine v1.2.3"`,
+		"man/man1/latent-engine-start.1":       "password-out",
+		"completions/latent-engine.bash":       "__start_latent-engine",
+		"completions/_latent-engine":           "#compdef latent-engine",
+		"completions/latent-engine.fish":       "complete -c latent-engine",
+		"integrations/buildbot/pyproject.toml": "LatentEngineWorker",
+		"docs/install.md":                      "SHA256SUMS",
+		"Dockerfile":                           "FROM scratch",
+		"demo/demo.sh":                         "#!/usr/bin/env bash",
+		"demo/worker/rootfs/worker":            "\x7fELF",
+		"demo/worker/Dockerfile":               "FROM scratch",
 	} {
 		content, err := os.ReadFile(filepath.Join(top, path))
 		if err != nil || !bytes.Contains(content, []byte(want)) {
