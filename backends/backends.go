@@ -77,6 +77,9 @@ type Backend interface {
 	Logs(ctx context.Context, instance string, o LogOptions) (io.ReadCloser, error)
 	// Info is what the backend says of itself: for `version` and errors.
 	Info(context.Context) (Info, error)
+	// ID tells this backend from every other, at whatever address it is reached: the same for as long as what it holds lives,
+	// another where it was set up anew. "" where it does not tell. The first one asked for costs a call.
+	ID(context.Context) (string, error)
 	// AdvertiseFor is the local address that routes to the backend: the default for the workers' master; "" = not known,
 	// loopback where the backend is on this machine alone.
 	AdvertiseFor(context.Context) (string, error)

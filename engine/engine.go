@@ -228,8 +228,13 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	defer intent.Release()
 	ctx, unwatch := intent.Watched(ctx)
 	defer unwatch()
+	if intent.Old != nil {
+		if _, err := e.holder(ctx, *intent.Old); err != nil {
+			return nil, err
+		}
+	}
 	if intent.Again {
-		status, err := e.again(ctx, entry)
+		status, err := e.again(ctx, *intent.Old)
 		if err != nil {
 			return nil, err
 		}
@@ -251,6 +256,7 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	if err != nil {
 		return nil, errors.Join(err, intent.End())
 	}
+	known := e.learn(ctx, intent, b)
 	password := r.Password
 	if password == "" && s.Password == nil {
 		password = newPassword()
@@ -258,6 +264,7 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	}
 	fill := e.fill(ctx, s.Tenant, &instanceSecrets{given: password, plan: s.Password})
 	status, err := b.Start(ctx, admitted, backends.StartOptions{Fill: fill, Progress: r.Progress, Root: e.options.Root, PullGrace: e.pullGrace(s.Target)})
+	known(err == nil)
 	if err == nil {
 		if err = intent.Started(); err != nil {
 			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -277,6 +284,33 @@ func (e *Engine) start(ctx context.Context, r StartRequest, s *render.Spec, iden
 	result.Status = status
 	return result, nil
 }
+
+// learn asks which backend it is while that starts the instance, and notes it. end waits for the answer where the
+// start came about; not for long, for gc finds out later too.
+func (e *Engine) learn(ctx context.Context, intent *Intent, b backends.Backend) (end func(started bool)) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if id, err := b.ID(ctx); err == nil && id != "" {
+			// A journal that cannot be written to fails the start by itself.
+			_ = intent.HeldBy(id)
+		}
+	}()
+	return func(started bool) {
+		if started {
+			select {
+			case <-done:
+			case <-time.After(learnLimit):
+			}
+		}
+		cancel()
+		<-done
+	}
+}
+
+// learnLimit is how long a start that has come about waits to hear which backend it was on.
+const learnLimit = 2 * time.Second
 
 // stopped is err, or what it means where somebody has asked for the end of the start.
 func stopped(ctx context.Context, entry Entry, err error) error {
@@ -369,11 +403,40 @@ func (e *Engine) gone(ctx context.Context, b backends.Backend, instance string) 
 
 // again is the instance of an entry as it is now.
 func (e *Engine) again(ctx context.Context, entry Entry) (backends.Status, error) {
-	b, err := e.Backend(ctx, entry.Target)
+	b, err := e.holder(ctx, entry)
 	if err != nil {
 		return backends.Status{}, err
 	}
 	return b.Inspect(ctx, entry.Instance)
+}
+
+// holder is the backend that holds an entry's instance, or would, if it were there.
+func (e *Engine) holder(ctx context.Context, entry Entry) (backends.Backend, error) {
+	b, err := e.Backend(ctx, entry.Target)
+	if err != nil {
+		return nil, err
+	}
+	id, err := b.ID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if entry.heldBy(entry.Target, id) {
+		return b, nil
+	}
+	// Its id may have changed, or it did not tell it before.
+	if status, err := b.Inspect(ctx, entry.Instance); err != nil || status.State != backends.StateGone {
+		return b, err
+	}
+	return nil, entry.elsewhere()
+}
+
+// elsewhere says that an entry's instance is on none of the definition's backends.
+func (en Entry) elsewhere() *backends.Failure {
+	return &backends.Failure{
+		Class:   backends.ClassConfig,
+		Message: fmt.Sprintf("%s is on another %s than the backend %q is now", en.Object, en.Kind, en.Target),
+		Hint:    "give the definition that it was started with (-f); where that " + en.Kind + " is gone for good, latent-engine stop --forget " + en.Instance,
+	}
 }
 
 // LiveError says that an instance of the same identity lives.
@@ -394,7 +457,7 @@ func (e *LiveError) Error() string {
 // or stopped where replace is set.
 func (e *Engine) clear(ctx context.Context, identity spec.Identity, earlier []Earlier, replace bool) error {
 	for _, old := range earlier {
-		b, err := e.Backend(ctx, old.Target)
+		b, err := e.holder(ctx, old)
 		if err != nil {
 			return fmt.Errorf("cannot see what became of %s on %s: %w", old.Instance, old.Target, err)
 		}
@@ -441,9 +504,9 @@ func (e *NotFoundError) Error() string {
 func (e *Engine) Find(ctx context.Context, id string) (backends.Status, backends.Backend, error) {
 	entry, err := e.store.Find(e.id, id)
 	if err == nil {
-		b, err := e.Backend(ctx, entry.Target)
+		b, err := e.holder(ctx, entry)
 		if err != nil {
-			return backends.Status{}, nil, err
+			return entry.status(backends.StateUnknown), nil, err
 		}
 		status, err := b.Inspect(ctx, entry.Instance)
 		if err == nil && status.State == backends.StateGone {
@@ -477,7 +540,7 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 	seen := map[string]int{} // by instance, its place in out
 	var out []backends.Status
 	var errs []error
-	asked := map[string]bool{}
+	asked := map[string]backends.Backend{}
 	for _, name := range slices.Sorted(maps.Keys(e.set.Targets)) {
 		b, err := e.Backend(ctx, name)
 		if err != nil {
@@ -489,7 +552,7 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 			errs = append(errs, err)
 			continue
 		}
-		asked[name] = true
+		asked[name] = b
 		for _, o := range objects {
 			if _, twice := seen[o.Instance]; o.Status != nil && !twice {
 				seen[o.Instance] = len(out)
@@ -512,15 +575,19 @@ func (e *Engine) List(ctx context.Context) ([]backends.Status, error) {
 		switch {
 		case en.State == EntryIntent && en.Live:
 			s.State = backends.StateStarting
-		case !asked[en.Target]:
+		case asked[en.Target] == nil:
 			s.State = backends.StateUnknown
 		case en.State == EntryIntent:
 			continue // a start that died before anything was made: gc clears the journal
 		default:
 			// It may have been started since the backend was asked.
 			if late, err := e.again(ctx, en); err != nil {
-				errs = append(errs, err)
 				s.State = backends.StateUnknown
+				if f := backends.AsFailure(err); f.Class == backends.ClassConfig {
+					s.Failure = f
+				} else {
+					errs = append(errs, err)
+				}
 				break
 			} else if late.State != backends.StateGone {
 				s = late
@@ -557,6 +624,20 @@ func (e *Engine) Stop(ctx context.Context, id string, o backends.StopOptions) (b
 	}
 	status.State = backends.StateGone
 	return status, e.store.End(status.Instance)
+}
+
+// Forget strikes an instance from the journal without a word to its backend, which is gone for good. Whoever is wrong about
+// that has gc remove the instance when it shows up again.
+func (e *Engine) Forget(id string) (backends.Status, error) {
+	entry, err := e.store.Find(e.id, id)
+	if err != nil {
+		return backends.Status{}, err
+	}
+	status := entry.status(backends.StateUnknown)
+	if entry.Live {
+		return status, &LiveError{Worker: entry.Worker, Instance: entry.Instance, Starting: true}
+	}
+	return status, e.store.End(entry.Instance)
 }
 
 // Logs streams an instance's output.

@@ -281,6 +281,174 @@ func TestSameIDOnAnotherTarget(t *testing.T) {
 	}
 }
 
+// TestTwoDefinitionsOneState: "a" of one definition is not "a" of another, and neither takes the other's instances for lost.
+func TestTwoDefinitionsOneState(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	elsewhere := *w
+	elsewhere.text = strings.NewReplacer("a: {yard: {}}", `a: {yard: {host: "unix:///other"}}`).Replace(w.text)
+	mine := w.start(w.engine(), StartRequest{Worker: "linux"})
+	theirs := w.start(elsewhere.engine(), StartRequest{Worker: "plain"})
+	for _, e := range []*Engine{elsewhere.engine(), w.engine(), elsewhere.engine(), w.engine()} {
+		if g := w.gc(e); len(g.Removed)+len(g.Cleared) != 0 {
+			t.Errorf("gc: %+v", g)
+		}
+	}
+	if w.a.count() != 1 || w.b.count() != 1 {
+		t.Fatalf("%d and %d objects", w.a.count(), w.b.count())
+	}
+	other := elsewhere.engine()
+	list, err := other.List(ctx)
+	if err != nil || len(list) != 2 || list[0].State != backends.StateRunning || list[1].State != backends.StateUnknown || list[1].Failure == nil {
+		t.Errorf("List: %+v, %v", list, err)
+	}
+	_, startErr := other.Start(ctx, StartRequest{Worker: "linux", Build: &config.Build{}})
+	_, replaceErr := other.Start(ctx, StartRequest{Worker: "linux", Build: &config.Build{}, Replace: true})
+	_, againErr := other.Start(ctx, StartRequest{Worker: "linux", Build: &config.Build{}, ID: mine.Status.Instance})
+	_, stopErr := other.Stop(ctx, mine.Status.Instance, backends.StopOptions{})
+	for _, err := range []error{startErr, replaceErr, againErr, stopErr} {
+		if f := fails[*backends.Failure](t, err); f.Class != backends.ClassConfig || !strings.Contains(f.Message, `is on another yard than the backend "a" is now`) {
+			t.Errorf("%+v", f)
+		}
+	}
+	// The same backend at another address, or under another name.
+	for _, text := range []string{
+		strings.Replace(w.text, "a: {yard: {}}", `a: {yard: {host: "tcp://yard"}}`, 1),
+		strings.NewReplacer("a: {yard: {}}", `a1: {yard: {host: "tcp://yard"}}`, "backend: a", "backend: a1").Replace(w.text),
+	} {
+		moved := *w
+		moved.text, moved.hosts = text, map[string]*yard{"tcp://yard": w.a, "unix:///other": w.b}
+		if g := w.gc(moved.engine()); len(g.Removed)+len(g.Cleared) != 0 {
+			t.Errorf("gc: %+v", g)
+		}
+	}
+	w.a.setState(mine.Status.Instance, backends.StateGone)
+	moved := *w
+	moved.text = strings.NewReplacer("a: {yard: {}}", `a1: {yard: {}}`, "backend: a", "backend: a1").Replace(w.text)
+	if g := w.gc(moved.engine()); len(g.Cleared) != 1 || g.Cleared[0] != mine.Status.Instance {
+		t.Errorf("gc: %+v", g)
+	}
+	if s, _, err := other.Find(ctx, theirs.Status.Instance); err != nil || s.State != backends.StateRunning {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// TestCutOffElsewhere: what is left of a start that died is for who can ask the backend that it was on.
+func TestCutOffElsewhere(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine()
+	for i, backend := range []string{w.a.id, w.b.id, ""} {
+		in, _, err := e.store.Begin(Entry{Instance: "01JD000000000000000000CUT" + string(rune('0'+i)), Engine: "ci-1", Worker: "cut", WorkerName: "cut", Target: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := in.HeldBy(backend); err != nil {
+			t.Fatal(err)
+		}
+		in.Release()
+	}
+	onlyA := *w
+	onlyA.text = strings.NewReplacer(`  b: {yard: {host: "unix:///other"}}`+"\n", "", "backend: b", "backend: a").Replace(w.text)
+	if g := w.gc(onlyA.engine()); strings.Join(g.Cleared, " ") != "01JD000000000000000000CUT0 01JD000000000000000000CUT2" {
+		t.Errorf("gc: %+v", g)
+	}
+	if g := w.gc(w.engine()); strings.Join(g.Cleared, " ") != "01JD000000000000000000CUT1" {
+		t.Errorf("gc: %+v", g)
+	}
+}
+
+// TestBackendSetUpAnew: an entry follows an instance whose backend has another id now, and is struck by hand where that is gone.
+func TestBackendSetUpAnew(t *testing.T) {
+	w := newWorld(t)
+	r := w.start(w.engine(), StartRequest{Worker: "linux"})
+	set := func(id string) {
+		w.a.mux.Lock()
+		defer w.a.mux.Unlock()
+		w.a.id = id
+	}
+	runs := func() {
+		t.Helper()
+		if s, _, err := w.engine().Find(t.Context(), r.Status.Instance); err != nil || s.State != backends.StateRunning {
+			t.Errorf("%+v, %v", s, err)
+		}
+	}
+	set("second")
+	runs()
+	if g := w.gc(w.engine()); len(g.Removed)+len(g.Cleared) != 0 {
+		t.Errorf("gc: %+v", g)
+	}
+	runs()
+	w.a.setState(r.Status.Instance, backends.StateGone)
+	if g := w.gc(w.engine()); len(g.Cleared) != 1 {
+		t.Errorf("gc: %+v", g)
+	}
+
+	r = w.start(w.engine(), StartRequest{Worker: "linux"})
+	set("third")
+	w.a.setState(r.Status.Instance, backends.StateGone)
+	if g := w.gc(w.engine()); len(g.Cleared) != 0 {
+		t.Errorf("gc: %+v", g)
+	}
+	again := func() error {
+		_, err := w.engine().Start(t.Context(), StartRequest{Worker: "linux", Build: &config.Build{}})
+		return err
+	}
+	if f := fails[*backends.Failure](t, again()); !strings.Contains(f.Hint, "stop --forget "+r.Status.Instance) {
+		t.Errorf("%+v", f)
+	}
+	if s, err := w.engine().Forget(r.Status.Instance); err != nil || s.Instance != r.Status.Instance {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := again(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBackendThatDoesNotTell: without an id the target's name has to do; with one that came late, an entry gets it from gc.
+func TestBackendThatDoesNotTell(t *testing.T) {
+	w := newWorld(t)
+	w.a.id = ""
+	r, lost := w.start(w.engine(), StartRequest{Worker: "linux"}), w.start(w.engine(), StartRequest{Worker: "plain"})
+	w.a.setState(lost.Status.Instance, backends.StateGone)
+	if g := w.gc(w.engine()); len(g.Removed) != 0 || len(g.Cleared) != 1 || g.Cleared[0] != lost.Status.Instance {
+		t.Errorf("gc: %+v", g)
+	}
+	lost = w.start(w.engine(), StartRequest{Worker: "plain"})
+	w.a.setState(lost.Status.Instance, backends.StateGone)
+	w.a.mux.Lock()
+	w.a.id = "told"
+	w.a.mux.Unlock()
+	if g := w.gc(w.engine()); len(g.Removed)+len(g.Cleared) != 0 {
+		t.Errorf("gc: %+v", g)
+	}
+	w.a.setState(r.Status.Instance, backends.StateGone)
+	if g := w.gc(w.engine()); len(g.Cleared) != 1 || g.Cleared[0] != r.Status.Instance {
+		t.Errorf("gc: %+v", g)
+	}
+}
+
+// TestBackendThatIsMute: a start does not wait long for an id, and one that fails not at all.
+func TestBackendThatIsMute(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.a.mute, w.a.fail = true, errors.New("no")
+	began := time.Now()
+	if _, err := w.engine().Start(t.Context(), StartRequest{Worker: "linux", Build: &config.Build{}}); err == nil || time.Since(began) > learnLimit {
+		t.Errorf("%v after %s", err, time.Since(began))
+	}
+	w.a.fail = nil
+	began = time.Now()
+	w.start(w.engine(), StartRequest{Worker: "linux"})
+	if took := time.Since(began); took < learnLimit || took > 5*learnLimit {
+		t.Errorf("after %s", took)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := w.engine().GC(short, GCOptions{}); err == nil || w.a.count() != 1 {
+		t.Errorf("gc: %v, %d objects", err, w.a.count())
+	}
+}
+
 // TestOrphans: a state folder that has never started anything as an engine does not end what runs as it.
 func TestOrphans(t *testing.T) {
 	w := newWorld(t)

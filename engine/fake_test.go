@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"slices"
@@ -34,10 +35,12 @@ type yard struct {
 	// listed, where not nil, is called once, when List has looked and before it answers.
 	listed func()
 	filled []string
+	id     string // "" = it does not tell
+	mute   bool   // asked for its id it says nothing
 	master string // the last one's BUILDMASTER and BUILDMASTER_PORT
 }
 
-func newYard() *yard { return &yard{objects: map[string]backends.Object{}} }
+func newYard() *yard { return &yard{objects: map[string]backends.Object{}, id: rand.Text()} }
 
 var yardTable = field.NewTable("yard",
 	field.Field{Name: "image", Type: field.Of(field.StringKind)},
@@ -248,6 +251,17 @@ func (y *yardBackend) Logs(context.Context, string, backends.LogOptions) (io.Rea
 
 func (y *yardBackend) Info(context.Context) (backends.Info, error) {
 	return backends.Info{Name: "yard"}, nil
+}
+
+func (y *yardBackend) ID(ctx context.Context) (string, error) {
+	y.mux.Lock()
+	id, mute := y.id, y.mute
+	y.mux.Unlock()
+	if mute {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	return id, nil
 }
 func (y *yardBackend) AdvertiseFor(context.Context) (string, error) { return "192.0.2.1", nil }
 func (y *yardBackend) Close() error                                 { return nil }

@@ -79,7 +79,7 @@ func (e *Engine) collect(ctx context.Context, options GCOptions) (GCReport, erro
 	if err != nil {
 		return report, err
 	}
-	asked := map[string]bool{}
+	asked := map[string]string{} // ids of the backends by target
 	present := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(e.set.Targets)) {
 		b, err := e.Backend(ctx, name)
@@ -92,7 +92,14 @@ func (e *Engine) collect(ctx context.Context, options GCOptions) (GCReport, erro
 			errs = append(errs, fmt.Errorf("cannot list %s: %w", name, err))
 			continue
 		}
-		asked[name] = true
+		id := ""
+		if len(before) > 0 {
+			if id, err = b.ID(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("cannot tell which backend %s is: %w", name, err))
+			} else {
+				asked[name] = id
+			}
+		}
 		// The journal is read after the backend: an instance that began in between is in the journal, never only on the backend.
 		entries, err := e.store.Entries(e.id)
 		if err != nil {
@@ -107,6 +114,11 @@ func (e *Engine) collect(ctx context.Context, options GCOptions) (GCReport, erro
 		stopped := map[string]bool{}
 		for _, o := range objects {
 			present[o.Instance] = true
+			if en := known[o.Instance]; id != "" && o.Status != nil && en.State == EntryStarted && en.Backend != id && !options.DryRun {
+				if err := e.store.Moved(en, id); err != nil {
+					return report, err
+				}
+			}
 			why := verdict(o, known, building)
 			if en := known[o.Instance]; why == "" && en.State == EntryStarted && !en.Expires.IsZero() && now.After(en.Expires) {
 				why = "expired at " + en.Expires.Format("2006-01-02 15:04:05Z07:00")
@@ -140,7 +152,7 @@ func (e *Engine) collect(ctx context.Context, options GCOptions) (GCReport, erro
 		}
 	}
 	for _, en := range before {
-		if en.Live || present[en.Instance] || !asked[en.Target] {
+		if en.Live || present[en.Instance] || !en.heldByAny(asked) {
 			continue
 		}
 		if !options.DryRun {
@@ -155,6 +167,16 @@ func (e *Engine) collect(ctx context.Context, options GCOptions) (GCReport, erro
 		report.Cleared = append(report.Cleared, en.Instance)
 	}
 	return report, errors.Join(errs...)
+}
+
+// heldByAny is heldBy for any of several targets.
+func (en Entry) heldByAny(ids map[string]string) bool {
+	for target, id := range ids {
+		if en.heldBy(target, id) {
+			return true
+		}
+	}
+	return false
 }
 
 func runs(o backends.Object) bool {

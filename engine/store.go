@@ -62,12 +62,24 @@ type Entry struct {
 	WorkerName string     `json:"worker_name,omitempty"`
 	Kind       string     `json:"kind,omitempty"`
 	Target     string     `json:"target,omitempty"`
-	Object     string     `json:"object,omitempty"`
-	Digest     string     `json:"digest,omitempty"`
-	Created    time.Time  `json:"created,omitzero"`
-	Expires    time.Time  `json:"expires,omitzero"`
+	// Backend is the id of the backend that holds the instance: the target's name, or its address, may mean another one in another
+	// definition. "" where the backend does not tell, or where the start ended before it had told.
+	Backend string    `json:"backend,omitempty"`
+	Object  string    `json:"object,omitempty"`
+	Digest  string    `json:"digest,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	Expires time.Time `json:"expires,omitzero"`
 	// Live: the process that starts it is alive. Not stored.
 	Live bool `json:"-"`
+}
+
+// heldBy reports whether what the entry stands for is on a backend, if it is anywhere. Of what a dead start left that had not
+// heard its backend's id, the backend of that name is taken: wrongly so, it is found by its label and removed there all the same.
+func (en Entry) heldBy(target, id string) bool {
+	if en.Backend != "" {
+		return en.Backend == id
+	}
+	return en.Target == target && (id == "" || en.State == EntryIntent)
 }
 
 // Earlier is an entry of the same identity that has not ended.
@@ -272,6 +284,8 @@ type Intent struct {
 	lock  *flock.Flock
 	// Again: the journal holds this very instance id as started already. Its entry stays as it is until Renew.
 	Again bool
+	// Old is the entry of this very instance id, from an earlier start.
+	Old *Entry
 }
 
 // Begin writes the intent to start an instance, and gives the entries of the same identity that have not ended. A start of
@@ -295,7 +309,7 @@ func (s *Store) Begin(e Entry) (*Intent, []Earlier, error) {
 			if !s.engines[e.Engine] {
 				err = s.write(Entry{State: entryEngine, Engine: e.Engine})
 			}
-			err = errors.Join(err, s.append(e))
+			err = errors.Join(err, s.append(in.entry))
 		}
 		if _, known := s.entries[e.Instance]; err != nil && !known {
 			// What has no entry is never ended: its lock's file goes now.
@@ -322,7 +336,8 @@ func (s *Store) admit(in *Intent) (earlier []Earlier, err error) {
 			if old.Target != e.Target {
 				return nil, fmt.Errorf("cannot start worker %q as %s: that instance is on %q, and this build's is on %q", e.Worker, id, old.Target, e.Target)
 			}
-			in.Again = old.State == EntryStarted
+			in.Again, in.Old = old.State == EntryStarted, &old
+			in.entry.Backend = old.Backend
 			continue
 		}
 		if old.Engine != e.Engine || old.Tenant != e.Tenant || old.WorkerName != e.WorkerName {
@@ -339,6 +354,18 @@ func (s *Store) admit(in *Intent) (earlier []Earlier, err error) {
 // Renew writes the intent again: the instance of an earlier start with the same id is gone.
 func (in *Intent) Renew() error {
 	return in.store.locked(func() error { return in.store.append(in.entry) })
+}
+
+// HeldBy notes which backend holds what the start makes. It is not synced: Started says it again, and what a dead start left is
+// found without it.
+func (in *Intent) HeldBy(backend string) error {
+	return in.store.locked(func() error {
+		now := in.store.entries[in.entry.Instance]
+		if in.entry.Backend = backend; now.State != EntryIntent || now.Backend == backend {
+			return nil
+		}
+		return in.store.write(in.entry)
+	})
 }
 
 // Started notes that the start came about. The entry is whole: whatever became of the intent, the instance runs. The error
@@ -442,12 +469,25 @@ func (s *Store) EndAsItWas(e Entry) (bool, error) {
 	ended := false
 	err := s.locked(func() error {
 		now, ok := s.entries[e.Instance]
-		if ended = ok && now.State == e.State && now.Created.Equal(e.Created) && !(now.State == EntryIntent && s.live(e.Instance)); ended {
+		if ended = ok && now.State == e.State && now.Backend == e.Backend && now.Created.Equal(e.Created) && !(now.State == EntryIntent && s.live(e.Instance)); ended {
 			return s.end(e.Instance)
 		}
 		return nil
 	})
 	return ended, err
+}
+
+// Moved notes that an entry's instance was found on another backend than the entry says: one whose id has changed, or that did
+// not tell it before.
+func (s *Store) Moved(e Entry, backend string) error {
+	return s.locked(func() error {
+		now, ok := s.entries[e.Instance]
+		if !ok || now.State != EntryStarted || now.Backend != e.Backend {
+			return nil
+		}
+		now.Backend = backend
+		return s.append(now)
+	})
 }
 
 func (s *Store) startLock(instance string) string { return filepath.Join(s.dir, "starts", instance) }

@@ -582,13 +582,26 @@ func (r *run) watchRestart() {
 	w := r.watch(r.backend)
 	_, b := r.start(Worker{Does: Runs})
 	w.await(b.Instance, backends.StateRunning)
+	id := r.id(r.backend)
 	r.Restart(r.t)
 	w.await(b.Instance, backends.StateExited)
+	if again := r.id(r.connect(r.engine, &Recorder{})); again != id {
+		r.t.Errorf("the backend's id was %q, and is %q after a restart", id, again)
+	}
 	_, again := r.start(Worker{Does: Runs})
 	w.await(again.Instance, backends.StateRunning)
 	r.stop(b.Instance, backends.StopOptions{})
 	r.stop(again.Instance, backends.StopOptions{Fast: true})
 	r.nothingLeft(r.engine)
+}
+
+func (r *run) id(b backends.Backend) string {
+	r.t.Helper()
+	id, err := b.ID(r.context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return id
 }
 
 func (r *run) crash() {
@@ -791,6 +804,10 @@ func (r *run) twoEngines() {
 		if len(objects) == 0 {
 			r.t.Error("List gave nothing")
 		}
+	}
+	// They are on one backend.
+	if id := r.id(r.backend); id == "" || id != r.id(other) {
+		r.t.Errorf("two connections to one backend have the ids %q and %q", id, r.id(other))
 	}
 	// Neither sees nor stops the other's.
 	r.stop(theirs.Instance, backends.StopOptions{Fast: true})

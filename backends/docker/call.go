@@ -106,6 +106,8 @@ func (b *backend) send(ctx context.Context, c call) (*http.Response, error) {
 		if cause := context.Cause(ctx); errors.Is(cause, errNoAnswer) {
 			err = cause
 		}
+		// What answers the next time may be an engine that was set up anew.
+		b.id.Store(nil)
 		stop()
 		return nil, &callError{what: c.what, err: plainTransport(err)}
 	}

@@ -39,6 +39,7 @@ type backend struct {
 	advertise    string
 
 	clock   atomic.Int64 // the engine's minus ours
+	id      atomic.Pointer[string]
 	pulls   pulls
 	starts  keyed // by instance
 	builds  keyed // by the image's name
@@ -63,8 +64,14 @@ func ConnectHTTP(ctx context.Context, o backends.ConnectOptions, wrap func(http.
 		_ = b.Close()
 		return nil, err
 	}
+	if b.isSSH() {
+		// Later it would go beside other calls, on a connection of its own: a handshake more, of which sshd takes so many at once.
+		_, _ = b.ID(ctx)
+	}
 	return b, nil
 }
+
+func (b *backend) isSSH() bool { return strings.HasPrefix(b.host, "ssh://") }
 
 func newBackend(o backends.ConnectOptions, wrap func(http.RoundTripper) http.RoundTripper) (*backend, error) {
 	host, err := settingText(o.Settings, "docker_host", o.Fill)

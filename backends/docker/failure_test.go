@@ -153,6 +153,7 @@ func TestHostileReplies(t *testing.T) {
 		"endless list":         func() *http.Response { return replyWith(200, repeat(`[{"Id":"x"},`)) },
 		"endless messages":     func() *http.Response { return replyWith(200, repeat(`{"status":"Downloading","id":"a"}`)) },
 		"endless error":        func() *http.Response { return replyWith(500, repeat("x")) },
+		"long text":            func() *http.Response { return reply200(200, `{"ID":"`+strings.Repeat("x", 1<<20)+`"}`) },
 		"error of nothing":     func() *http.Response { return reply200(500, "") },
 		"redirect":             func() *http.Response { return reply200(301, "") },
 		"huge frame":           func() *http.Response { return reply200(200, "\x01\x00\x00\x00\xff\xff\xff\xff"+"x") },
@@ -160,7 +161,7 @@ func TestHostileReplies(t *testing.T) {
 	}
 	all := []string{
 		"GET /containers/json", "GET /images/json", "GET /images/worker:test/json", "POST /images/create", "POST /containers/create", "POST /containers/c1/start",
-		"GET /containers/c1/json", "GET /containers/c1/logs", "GET /events", "GET /version", "GET /networks/bridge",
+		"GET /containers/c1/json", "GET /containers/c1/logs", "GET /events", "GET /version", "GET /info", "GET /networks/bridge",
 	}
 	for name, reply := range replies {
 		t.Run(name, func(t *testing.T) {
@@ -177,6 +178,9 @@ func TestHostileReplies(t *testing.T) {
 				_, _ = b.Inspect(ctx, stubInstance)
 				_, _ = b.List(ctx)
 				_, _ = b.Info(ctx)
+				if id, _ := b.ID(ctx); len(id) > 200 {
+					t.Errorf("%s: an id of %d bytes", hostile, len(id))
+				}
 				_, _ = b.AdvertiseFor(ctx)
 				if body, err := b.Logs(ctx, stubInstance, backends.LogOptions{}); err == nil {
 					// Logs are as long as they are: the reader ends it.

@@ -325,6 +325,32 @@ func (b *backend) Info(ctx context.Context) (backends.Info, error) {
 	return backends.Info{Name: "Docker Engine", Version: v.Version, APIVersion: b.version, OS: v.Os, Arch: v.Arch}, nil
 }
 
+// idLimit is longer than any engine's id, which goes into the journal.
+const idLimit = 200
+
+// ID is the engine's own: kept with its data, or, before Engine 23, in its configuration folder. An answer costs the engine
+// some milliseconds, because it looks at its programs' versions; so it is asked once, and again where the engine went away.
+func (b *backend) ID(ctx context.Context) (string, error) {
+	if id := b.id.Load(); id != nil {
+		return *id, nil
+	}
+	var v struct{ ID string }
+	err := b.get(ctx, call{what: "ask docker for its id", path: "/info", wait: 30 * time.Second}, &v)
+	switch statusOf(err) {
+	case http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		// A proxy before the socket that lets through what it knows to be needed.
+		err = nil
+	}
+	if err == nil && len(v.ID) > idLimit {
+		err = &callError{what: "ask docker for its id", err: errNoEngine}
+	}
+	if err != nil {
+		return "", b.failure(ctx, err)
+	}
+	b.id.Store(&v.ID)
+	return v.ID, nil
+}
+
 // AdvertiseFor is the operator's word, else the address of this machine that a container reaches: towards a remote engine the
 // one that routes to it, for an engine on this machine the bridge's own.
 func (b *backend) AdvertiseFor(ctx context.Context) (string, error) {

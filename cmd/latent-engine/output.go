@@ -200,11 +200,12 @@ type logLine struct {
 
 // stopResult is one element of stop's array.
 type stopResult struct {
-	ID       string            `json:"id" jsonschema_description:"As it was given."`
-	Instance string            `json:"instance,omitempty"`
-	Worker   string            `json:"worker,omitempty"`
-	Removed  bool              `json:"removed"`
-	Failure  *backends.Failure `json:"failure,omitempty"`
+	ID        string            `json:"id" jsonschema_description:"As it was given."`
+	Instance  string            `json:"instance,omitempty"`
+	Worker    string            `json:"worker,omitempty"`
+	Removed   bool              `json:"removed"`
+	Forgotten bool              `json:"forgotten,omitempty" jsonschema_description:"With --forget: it was struck from the journal, and nothing was asked of its backend."`
+	Failure   *backends.Failure `json:"failure,omitempty"`
 }
 
 // gcResult is the result of gc.

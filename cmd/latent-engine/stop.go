@@ -16,11 +16,15 @@ import (
 
 func (a *app) stopCommand() *cobra.Command {
 	var o backends.StopOptions
+	var forget bool
 	cmd := &cobra.Command{
 		Use:   "stop ID...",
 		Short: "Stop and remove instances",
 		Long: idHelp(`stop asks a worker to end, kills it where it does not within its grace, and removes the instance with everything that
-only it used. What is absent was stopped.`),
+only it used. What is absent was stopped.
+
+The journal knows which backend holds an instance. Where that is gone for good, and with it its instances, --forget strikes them
+from the journal; nothing is asked of any backend.`),
 		Example: `  latent-engine stop linux-k3m9q2
   latent-engine stop --fast linux-k3m9q2 linux-7tq0ab`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -34,9 +38,10 @@ only it used. What is absent was stopped.`),
 			if o.Grace < 0 {
 				return &usageError{message: "--grace takes a time such as 30s"}
 			}
-			return a.stop(cmd.Context(), args, o)
+			return a.stop(cmd.Context(), args, o, forget)
 		},
 	}
+	cmd.Flags().BoolVar(&forget, "forget", false, "only strike the instances from the journal: their backend is gone for good")
 	cmd.Flags().BoolVar(&o.Fast, "fast", false, "kill at once instead of asking first")
 	cmd.Flags().DurationVar(&o.Grace, "grace", 0, "how long the worker may take to end by itself (default: the definition's stop_timeout, else 10s)")
 	a.definitionFlag(cmd)
@@ -44,7 +49,7 @@ only it used. What is absent was stopped.`),
 	return cmd
 }
 
-func (a *app) stop(ctx context.Context, ids []string, o backends.StopOptions) error {
+func (a *app) stop(ctx context.Context, ids []string, o backends.StopOptions, forget bool) error {
 	_, e, err := a.engine()
 	if err != nil {
 		return err
@@ -54,8 +59,13 @@ func (a *app) stop(ctx context.Context, ids []string, o backends.StopOptions) er
 	failed := false
 	for _, id := range ids {
 		began := time.Now()
-		s, err := e.Stop(ctx, id, o)
-		r := stopResult{ID: id, Instance: s.Instance, Worker: s.Worker, Removed: err == nil}
+		var s backends.Status
+		if forget {
+			s, err = e.Forget(id)
+		} else {
+			s, err = e.Stop(ctx, id, o)
+		}
+		r := stopResult{ID: id, Instance: s.Instance, Worker: s.Worker, Removed: err == nil && !forget, Forgotten: err == nil && forget}
 		if err != nil && absent(err, id) {
 			r.Instance, r.Removed = strings.ToUpper(id), true
 			if !a.json() {
@@ -65,6 +75,8 @@ func (a *app) stop(ctx context.Context, ids []string, o backends.StopOptions) er
 			failed = true
 			r.Failure = asFailure(err)
 			a.one(err)
+		} else if !a.json() && forget {
+			fmt.Fprintf(a.stdout, "forgot %s\n", handle(s))
 		} else if !a.json() {
 			fmt.Fprintf(a.stdout, "removed %s (%s)\n", handle(s), lasted(time.Since(began)))
 		}
