@@ -559,6 +559,13 @@ func (e *Engine) Stop(ctx context.Context, id string, o backends.StopOptions) (b
 	return status, e.store.End(status.Instance)
 }
 
+// Left reports whether something of an instance may be there: the journal knows of its begin and of no end.
+func (e *Engine) Left(id string) bool {
+	_, err := e.store.Find(e.id, id)
+	var none *NotFoundError
+	return !errors.As(err, &none)
+}
+
 // Logs streams an instance's output.
 func (e *Engine) Logs(ctx context.Context, id string, o backends.LogOptions) (io.ReadCloser, error) {
 	status, b, err := e.Find(ctx, id)

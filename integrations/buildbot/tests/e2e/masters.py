@@ -193,7 +193,7 @@ class Master:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def log(self, lines: int = 60) -> str:
+    def log(self, lines: int = 120) -> str:
         """The end of its log."""
         text = ""
         for path in (self.folder / "output", self.base / "twistd.log"):
@@ -244,7 +244,9 @@ class Master:
         found = self._get(f"builders?name={builder}")["builders"]
         assert found, f"no builder {builder}"
         builderid = found[0]["builderid"]
-        _, requests = self._call("forceschedulers/force", "force", builderid=builderid, image=image, script=script, reason="e2e")
+        _, requests = self._call(
+            "forceschedulers/force", "force", builderid=builderid, image=image, script=script, reason="e2e"
+        )
         request: int = requests[str(builderid)]
         return request
 

@@ -17,7 +17,16 @@ from .harness import IMAGE, INFRA, Hold, MasterCase, until
 class TestLife(MasterCase):
     @defer.inlineCallbacks
     def test_build(self):
-        self.scenario(start=[["progress", "pulling", "a:1"], ["accept"], ["start"], ["log", "hello", "from inside"], ["echo"], ["serve"]])
+        self.scenario(
+            start=[
+                ["progress", "pulling", "a:1"],
+                ["accept"],
+                ["start"],
+                ["log", "hello", "from inside"],
+                ["echo"],
+                ["serve"],
+            ]
+        )
         yield self.start_master(password="pa55word")
         yield self.run_started(cores=4, odd=(1, 2))
         yield until(lambda: self.logged("my password is ***"))
@@ -44,7 +53,8 @@ class TestLife(MasterCase):
         self.assertEqual(getURLForBuild(self.master, 1, 1), about["url"])
         self.assertIn("http://ci.example/#", about["url"])
         self.assertEqual(
-            [{"codebase": "", "branch": None, "revision": None, "repository": "git://r", "project": "p"}], document["sourcestamps"]
+            [{"codebase": "", "branch": None, "revision": None, "repository": "git://r", "project": "p"}],
+            document["sourcestamps"],
         )
         Hold.held[0].end()
         yield self.builds(1)
@@ -56,7 +66,9 @@ class TestLife(MasterCase):
 
     @defer.inlineCallbacks
     def test_options(self):
-        yield self.start_master(worker="template", state="st", build_wait_timeout=7, missing_timeout=5, check_instance_interval=3)
+        yield self.start_master(
+            worker="template", state="st", build_wait_timeout=7, missing_timeout=5, check_instance_interval=3
+        )
         self.assertEqual(7, self.worker.build_wait_timeout)
         self.assertEqual(5, self.worker.missing_timeout)
         self.assertEqual(32, len(self.worker.password))
@@ -71,7 +83,15 @@ class TestLife(MasterCase):
     @defer.inlineCallbacks
     def test_denied(self):
         denied = {"class": "policy", "retryable": False, "message": "denied: tenant web, policy corp"}
-        violation = {"rule": "images.allow", "field": "Image", "value": "x", "message": "x matches none", "file": "w.yaml", "line": 7, "column": 12}
+        violation = {
+            "rule": "images.allow",
+            "field": "Image",
+            "value": "x",
+            "message": "x matches none",
+            "file": "w.yaml",
+            "line": 7,
+            "column": 12,
+        }
         self.scenario(start=[["fail", denied, [violation]], ["exit", 3]])
         yield self.start_master()
         yield self.force()
@@ -107,7 +127,9 @@ class TestLife(MasterCase):
 
     @defer.inlineCallbacks
     def test_image_fails_after_acceptance(self):
-        self.scenario(start=[["accept"], ["progress", "pulling", "reg/linux:nope"], ["sleep", 0.2], ["fail", IMAGE], ["exit", 1]])
+        self.scenario(
+            start=[["accept"], ["progress", "pulling", "reg/linux:nope"], ["sleep", 0.2], ["fail", IMAGE], ["exit", 1]]
+        )
         yield self.start_master()
         yield self.force()
         yield self.builds(1)
@@ -296,7 +318,10 @@ class TestStop(MasterCase):
     def test_is_tried_again(self):
         self.patch_backoff((0.05, 0.05))
         bad = [["print", [{"id": "x", "removed": False, "failure": INFRA}]], ["exit", 1]]
-        self.scenario(start=[["accept"], ["start"], ["until", "die"], ["kill"]], stop={"1": bad, "2": bad, "else": [["gone"], ["print", []]]})
+        self.scenario(
+            start=[["accept"], ["start"], ["until", "die"], ["kill"]],
+            stop={"1": bad, "2": bad, "else": [["gone"], ["print", []]]},
+        )
         yield self.start_master()
         yield self.run_attached()
         self.touch("die")
@@ -312,7 +337,10 @@ class TestStop(MasterCase):
     @defer.inlineCallbacks
     def test_is_given_up_loudly(self):
         self.patch_backoff((0.05,))
-        self.scenario(start=[["accept"], ["start"], ["until", "die"], ["kill"]], stop=[["print", [{"id": "x", "failure": INFRA}]], ["exit", 1]])
+        self.scenario(
+            start=[["accept"], ["start"], ["until", "die"], ["kill"]],
+            stop=[["print", [{"id": "x", "failure": INFRA}]], ["exit", 1]],
+        )
         yield self.start_master()
         yield self.run_attached()
         self.touch("die")
@@ -337,7 +365,10 @@ class TestStop(MasterCase):
         self.assertTrue((yield self.worker.stop_instance(fast=True)))
         self.assertTrue((yield self.worker.stop_instance(fast=True)))
         (call,) = self.calls("stop")
-        self.assertEqual(["stop", "--fast", self.calls("start")[0]["args"][self.calls("start")[0]["args"].index("--id") + 1]], call["args"][:3])
+        self.assertEqual(
+            ["stop", "--fast", self.calls("start")[0]["args"][self.calls("start")[0]["args"].index("--id") + 1]],
+            call["args"][:3],
+        )
         self.assertEqual([[]], self.ends())
         self.assertEqual([], self.alive())
         Hold.held[0].end()
@@ -360,7 +391,12 @@ class TestStop(MasterCase):
 
 
 class TestDeath(MasterCase):
-    OOM = {"class": "oom", "retryable": False, "message": "the kernel killed the worker at its memory limit", "log": ["cc1: gasp"]}
+    OOM = {
+        "class": "oom",
+        "retryable": False,
+        "message": "the kernel killed the worker at its memory limit",
+        "log": ["cc1: gasp"],
+    }
 
     @defer.inlineCallbacks
     def test_in_a_build(self):
@@ -456,7 +492,14 @@ class TestReuse(MasterCase):
     @defer.inlineCallbacks
     def test_never_raises(self):
         yield self.first()
-        for render in ([["exit", 1]], [["raw", "nonsense"]], [["print", [1]]], [["print", {}]], [["kill"]], [["diagnostic", {"message": "m"}], ["exit", 1]]):
+        for render in (
+            [["exit", 1]],
+            [["raw", "nonsense"]],
+            [["print", [1]]],
+            [["print", {}]],
+            [["kill"]],
+            [["diagnostic", {"message": "m"}], ["exit", 1]],
+        ):
             self.worker._rendered.clear()
             self.scenario(render=render)
             self.assertFalse((yield self.worker.isCompatibleWithBuild(self.properties())))
@@ -538,12 +581,19 @@ class TestLeftovers(MasterCase):
         ]]])  # fmt: skip
         yield self.start_master(workers=[self.make_worker("linux"), self.make_worker("mac")])
         yield until(lambda: len(self.calls("stop")) == 2)
-        self.assertEqual([["stop", "--fast", "OLD1"], ["stop", "--fast", "OLD2"]], [c["args"][:3] for c in self.calls("stop")])
+        self.assertEqual(
+            [["stop", "--fast", "OLD1"], ["stop", "--fast", "OLD2"]], [c["args"][:3] for c in self.calls("stop")]
+        )
         self.assertEqual(1, len(self.calls("ps")))
 
     @defer.inlineCallbacks
     def test_broken_definition_is_told(self):
-        self.scenario(ps=[["diagnostic", {"file": "ci.yaml", "line": 1, "column": 1, "message": "no workers", "severity": "error"}], ["exit", 1]])
+        self.scenario(
+            ps=[
+                ["diagnostic", {"file": "ci.yaml", "line": 1, "column": 1, "message": "no workers", "severity": "error"}],
+                ["exit", 1],
+            ]
+        )
         yield self.start_master()
         yield until(lambda: self.logged("ci.yaml:1:1: no workers"))
         self.assertEqual([], self.calls("stop"))
