@@ -28,7 +28,7 @@ BENCH_OUT ?= $(LATENT_CACHE)/bench.txt
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Show the main job: render, start, watch and remove a worker on a Docker Engine.
@@ -37,6 +37,10 @@ demo: ## Show the main job: render, start, watch and remove a worker on a Docker
 .PHONY: test
 test: ## Set up what is needed and run everything, on real Docker Engines; fails on what was skipped where CI=true.
 	@scripts/test.sh
+
+.PHONY: test-buildbot
+test-buildbot: ## Test the Buildbot package alone: linters, unit tests and real masters.
+	@scripts/test-buildbot.sh
 
 .PHONY: unit
 unit: ## Run the tests that need nothing, and say which were left out.

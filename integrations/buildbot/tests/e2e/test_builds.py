@@ -88,7 +88,7 @@ def test_stop_build_during_a_pull(lab: Lab, master: Master) -> None:
         ended = master.finish(request, seconds=15)
         assert ended.results == CANCELLED, ended
         assert time.monotonic() - began < 5, ended
-        wait_until("the end of its processes", lambda: not master.children(), 10)
+        master.wait_until_alone()
     finally:
         lab.registry.release()
     # A pull that goes on would have the image in no time now.
@@ -163,7 +163,7 @@ def test_stopped_master_leaves_nothing(lab: Lab, new_master: NewMaster) -> None:
         assert master.stop(30) < 20
         # What was handed to the engine may end after the master.
         lab.wait_until_empty(10)
-        wait_until("the end of its processes", lambda: not master.children(), 10)
+        master.wait_until_alone()
     finally:
         lab.registry.release()
 

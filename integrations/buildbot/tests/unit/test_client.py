@@ -148,11 +148,13 @@ class TestTrouble(unittest.TestCase):
             self.assertTrue(trouble.of_exit(status).text)
 
     def test_text(self):
-        t = trouble.of_failure(
-            {"class": "oom", "retryable": False, "message": "killed", "image": "a:1", "log": ["x", "y"], "field": "hostconfig.mem_limit", "hint": "raise it\nor not"}
-        )  # fmt: skip
+        t = trouble.of_failure({
+            "class": "oom", "retryable": False, "message": "killed", "image": "a:1", "log": ["x", "y"],
+            "field": "hostconfig.mem_limit", "hint": "raise it\nor not",
+        })  # fmt: skip
         self.assertEqual(
-            "failed (oom): killed\n  image: a:1\n  field: hostconfig.mem_limit\n  last log lines:\n  | x\n  | y\n  hint: raise it\n  hint: or not",
+            "failed (oom): killed\n  image: a:1\n  field: hostconfig.mem_limit\n"
+            "  last log lines:\n  | x\n  | y\n  hint: raise it\n  hint: or not",
             t.text,
         )
         self.assertEqual((False, False), (t.retryable, t.is_builds_fault))

@@ -114,7 +114,10 @@ class TestLife(MasterCase):
     @defer.inlineCallbacks
     def test_not_rendered(self):
         self.scenario(start=[
-            ["diagnostic", {"file": "ci.yaml", "line": 3, "column": 5, "path": "workers.linux.props.tag", "message": "missing", "severity": "error"}],
+            ["diagnostic", {
+                "file": "ci.yaml", "line": 3, "column": 5, "path": "workers.linux.props.tag", "message": "missing",
+                "severity": "error",
+            }],
             ["exit", 1],
         ])  # fmt: skip
         yield self.start_master()
@@ -202,8 +205,11 @@ class TestLife(MasterCase):
 
     @defer.inlineCallbacks
     def test_noise(self):
-        self.scenario(start=[["raw", "{\n[1]\n\"x\"\n{}\nnull\n7\n8\n"], ["huge", 3 << 20], ["accept"], ["raw", '{"event":"later"}\n{"event":7}\n'],
-                             ["raw", '{"event":"log"}\n{"event":"log","line":8}\n'], ["start"], ["serve"]])  # fmt: skip
+        self.scenario(start=[
+            ["raw", "{\n[1]\n\"x\"\n{}\nnull\n7\n8\n"], ["huge", 3 << 20], ["accept"],
+            ["raw", '{"event":"later"}\n{"event":7}\n'], ["raw", '{"event":"log"}\n{"event":"log","line":8}\n'],
+            ["start"], ["serve"],
+        ])  # fmt: skip
         yield self.start_master()
         yield self.run_attached()
         self.assertEqual(5, len(self.logged("printed what is no event")))
@@ -576,7 +582,8 @@ class TestLeftovers(MasterCase):
     def test_removed_at_the_start(self):
         old = {"worker_name": "linux", "state": "running"}
         self.scenario(ps=[["print", [
-            {**old, "instance": "OLD1"}, {**old, "instance": "OLD2", "state": "exited"}, {**old, "instance": "OLD3", "state": "starting"},
+            {**old, "instance": "OLD1"}, {**old, "instance": "OLD2", "state": "exited"},
+            {**old, "instance": "OLD3", "state": "starting"},
             {**old, "instance": "OTHER", "worker_name": "windows"}, {**old, "instance": "GONE", "state": "gone"}, 7,
         ]]])  # fmt: skip
         yield self.start_master(workers=[self.make_worker("linux"), self.make_worker("mac")])
