@@ -8,12 +8,12 @@ MAKEFLAGS += --no-print-directory
 # Tools, pinned. A new version is built once, into a folder of its own.
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
-BUILDBOT_VERSION := 4.3.0
 
 export LATENT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/latent-engine
 TOOLS := $(LATENT_CACHE)/tools
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
-BUILDBOT := $(LATENT_CACHE)/bench/buildbot-$(BUILDBOT_VERSION)
+# The Buildbot of the test environment.
+BUILDBOT := $(or $(LATENT_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/latent-engine/testenv)/$(shell awk '$$1 == "buildbot-venv" { print $$1 "-" $$3 "-" $$4 }' internal/testenv/pins.txt)
 
 # What the binary is built for. Every one must compile; the tests run on the machine's own.
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
@@ -28,7 +28,7 @@ BENCH_OUT ?= $(LATENT_CACHE)/bench.txt
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Show the main job: render, start, watch and remove a worker on a Docker Engine.
@@ -37,6 +37,10 @@ demo: ## Show the main job: render, start, watch and remove a worker on a Docker
 .PHONY: test
 test: ## Set up what is needed and run everything, on real Docker Engines; fails on what was skipped where CI=true.
 	@scripts/test.sh
+
+.PHONY: test-buildbot
+test-buildbot: ## Test the Buildbot package alone: linters, unit tests and real masters.
+	@scripts/test-buildbot.sh
 
 .PHONY: unit
 unit: ## Run the tests that need nothing, and say which were left out.
@@ -81,7 +85,7 @@ fuzz: ## Run every fuzz target for FUZZ_TIME (20s).
 	done
 
 .PHONY: bench
-bench: $(BUILDBOT)/.done ## Measure against Buildbot, bare CEL and the raw client; the table goes to BENCH_OUT too.
+bench: buildbot ## Measure against Buildbot, bare CEL and the raw client; the table goes to BENCH_OUT too.
 	@go run ./internal/bench -python $(BUILDBOT)/bin/python -rounds $(BENCH_ROUNDS) -out $(BENCH_OUT)
 
 .PHONY: vuln
@@ -93,17 +97,13 @@ setup: ## Install and build what the tests run against (root on Debian or Ubuntu
 	@scripts/setup.sh
 
 .PHONY: buildbot
-buildbot: $(BUILDBOT)/.done ## Install the Buildbot that docs/from-buildbot.md and the benchmarks are held against.
+buildbot: ## Install the Buildbot that docs/from-buildbot.md, the benchmarks and the Buildbot package are held against.
+	@internal/testenv/install.sh buildbot-venv
 
 $(GOLANGCI_LINT):
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION), which takes minutes when it is the first time"
-	@GOFLAGS= GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
-
-$(BUILDBOT)/.done:
-	@echo "installing buildbot $(BUILDBOT_VERSION) into $(BUILDBOT)"
-	@python3 -m venv $(BUILDBOT)
-	@$(BUILDBOT)/bin/pip install --quiet --disable-pip-version-check buildbot==$(BUILDBOT_VERSION)
-	@touch $@
+	@log=$$(mktemp); GOFLAGS= GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION) \
+		2>"$$log" || { cat "$$log" >&2; exit 1; }; rm -f "$$log"
 
 .PHONY: clean
 clean: ## Remove what was built in the tree (the cache stays; it is in LATENT_CACHE).

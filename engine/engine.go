@@ -640,6 +640,13 @@ func (e *Engine) Forget(id string) (backends.Status, error) {
 	return status, e.store.End(entry.Instance)
 }
 
+// Left reports whether something of an instance may be there: the journal knows of its begin and of no end.
+func (e *Engine) Left(id string) bool {
+	_, err := e.store.Find(e.id, id)
+	var none *NotFoundError
+	return !errors.As(err, &none)
+}
+
 // Logs streams an instance's output.
 func (e *Engine) Logs(ctx context.Context, id string, o backends.LogOptions) (io.ReadCloser, error) {
 	status, b, err := e.Find(ctx, id)

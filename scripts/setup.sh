@@ -27,21 +27,9 @@ if ! command -v "$(go env CC)" >/dev/null; then
 		exit 1
 	fi
 fi
-if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-	if ((EUID == 0)) && command -v apt-get >/dev/null; then
-		say "installing Python's virtual environments, for the Buildbot that the documents are held against: python3-venv"
-		apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300)
-		log=$(mktemp)
-		"${apt[@]}" install python3-venv >"$log" 2>&1 || { "${apt[@]}" update && "${apt[@]}" install python3-venv; } >"$log" 2>&1 || {
-			cat "$log" >&2
-			say "error: cannot install python3-venv"
-			exit 1
-		}
-		rm -f "$log"
-	else
-		say "error: no python3 with venv; on Debian or Ubuntu, as root: apt-get install python3-venv"
-		exit 1
-	fi
+# Without this each command that comes first names every module that it downloads.
+if ! GOPROXY=off go mod download >/dev/null 2>&1; then
+	say "downloading Go modules"
+	go mod download
 fi
-make -s buildbot >&2
 exec internal/testenv/install.sh all

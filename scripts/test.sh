@@ -38,6 +38,9 @@ make platforms || failed+=("make platforms")
 step "test"
 go run ./internal/testreport -allow internal/testreport/allowed.txt -- "${flags[@]}" ./... || failed+=("go test")
 
+step "test the Buildbot package"
+scripts/test-buildbot.sh || failed+=("scripts/test-buildbot.sh")
+
 step "done"
 if ((missing)); then
 	printf 'NOT EVERYTHING RAN: the set-up failed, see its message at the top and the skipped tests above.\n'

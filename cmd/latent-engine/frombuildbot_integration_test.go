@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -40,28 +39,10 @@ type answers struct {
 	Options []string `json:"options"`
 }
 
-// buildbot is the Python of a virtual environment that has Buildbot. scripts/setup.sh makes it.
-func buildbot(t *testing.T) string {
-	t.Helper()
-	cache := os.Getenv("LATENT_CACHE")
-	if cache == "" {
-		folder := os.Getenv("XDG_CACHE_HOME")
-		if folder == "" {
-			folder = filepath.Join(os.Getenv("HOME"), ".cache")
-		}
-		cache = filepath.Join(folder, "latent-engine")
-	}
-	python := filepath.Join(cache, "bench", "buildbot-4.3.0", "bin", "python")
-	if _, err := os.Stat(filepath.Join(cache, "bench", "buildbot-4.3.0", ".done")); err != nil {
-		testenv.Missing(t, "buildbot", fmt.Errorf("%w; make buildbot installs it", err))
-	}
-	return python
-}
-
 // TestFromBuildbotAnswers: Buildbot itself gives what the column "Gives" says, takes the parts of a master.cfg, makes workers of
 // the names that the definitions beside them make, and has no option without a row.
 func TestFromBuildbotAnswers(t *testing.T) {
-	python := buildbot(t)
+	python := testenv.BuildbotPython(t)
 	blocks, all := fromBuildbot(t)
 	rows, pairs := expressions(all), examples(t, blocks)
 	question := asked{Build: json.RawMessage(marked(t, blocks, "build")), Secrets: map[string]string{"token": "***"}}

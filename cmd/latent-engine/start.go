@@ -46,8 +46,8 @@ WORKERPASS is what --password-file holds, else the definition's password, else a
 goes, and it is printed nowhere.
 
 -o json prints one object; with --follow a JSON line for each event: "accepted" as soon as the start is known to be allowed
-and in the journal, before anything is pulled; "started"; "log"; "exited"; "removed", "left" or "failed". Progress is JSON
-lines on standard error.`,
+and in the journal, before anything is pulled; "started"; "log"; "exited"; "removed", "left" or "failed". A start that was
+accepted and failed is "removed" too where nothing of it is left. Progress is JSON lines on standard error.`,
 		Example: `  latent-engine start linux -f ci.yaml -p branch=main --password-file w.pass --follow
   latent-engine start linux --build build.json --id 01J8Z3W6R4T5Y7N8B2V1C0X9M3 --password-out w.pass -o json
   latent-engine start linux --replace --expires 8h`,
@@ -108,13 +108,22 @@ func (a *app) start(ctx context.Context, worker string, f startFlags) error {
 	request := engine.StartRequest{
 		Worker: worker, Build: b, ID: f.id, As: f.as, Password: password, Replace: f.replace, Expires: f.expires, Progress: shown.report,
 	}
+	var accepted *backends.Status
 	if f.follow && a.json() {
-		request.Accepted = func(s backends.Status) { a.event(startEvent{Event: "accepted", Instance: &s}) }
+		request.Accepted = func(s backends.Status) {
+			accepted = &s
+			a.event(startEvent{Event: "accepted", Instance: &s})
+		}
 	}
 	result, err := e.Start(ctx, request)
 	shown.done()
 	if err != nil {
-		return a.notStarted(ctx, err, e, worker, b, f.follow)
+		err = a.notStarted(ctx, err, e, worker, b, f.follow)
+		if accepted != nil && !e.Left(accepted.Instance) {
+			accepted.State = backends.StateGone
+			a.event(startEvent{Event: "removed", Instance: accepted})
+		}
+		return err
 	}
 	if err := a.handOut(out, result); err != nil {
 		stopping, cancel := aside(ctx, time.Minute)

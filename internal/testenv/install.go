@@ -69,6 +69,16 @@ func built(name string) (string, error) {
 	return "", fmt.Errorf("pins.txt has no %q", name)
 }
 
+// BuildbotPython is the Python of the virtual environment that has the newest Buildbot.
+func BuildbotPython(t testing.TB) string {
+	t.Helper()
+	folder, err := built("buildbot-venv")
+	if err != nil {
+		Missing(t, "buildbot", err)
+	}
+	return filepath.Join(folder, "bin", "python")
+}
+
 // systemPath is the PATH that daemons get: a user's on Debian leaves out sbin.
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -7,12 +7,13 @@
 #   install.sh registry        the distribution registry, built from its Go module
 #   install.sh buildbot        Buildbot masters, the newest in a virtual environment and the distribution's
 #                              own, and a root file system with a Buildbot worker
+#   install.sh buildbot-venv   the virtual environment alone
 #   install.sh [all]           all of them
 #
 # Packages are installed only where they are missing, which needs root, and none of them starts a
 # service, now or at the next boot. What is built goes to ${LATENT_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/latent-engine/testenv},
 # in a folder per version. With everything in place it prints nothing, needs neither root nor
-# network, and exits 0. Exit 1: something is missing and could not be put in place. Exit 2: usage.
+# network, and exits 0; else it prints a line for each step, and what a step printed where it fails. Exit 1: something is missing and could not be put in place. Exit 2: usage.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -24,6 +25,16 @@ say() { printf 'testenv: %s\n' "$*" >&2; }
 die() {
 	say "error: $*"
 	exit 1
+}
+
+# quietly runs a command, and prints what it printed only if it fails.
+quietly() {
+	local log code=0
+	log=$(mktemp)
+	"$@" >"$log" 2>&1 || code=$?
+	((code == 0)) || cat "$log" >&2
+	rm -f "$log"
+	return "$code"
 }
 
 # missing_packages prints those of its arguments that dpkg does not have installed.
@@ -120,7 +131,8 @@ build() {
 		[[ $(go list -mod=readonly -m -f '{{.Version}}' "$module") == "$version" ]] ||
 			die "cannot build $name: pins.txt says $version, $name/go.mod another version"
 		for binary in "${binaries[@]}"; do
-			go build -mod=readonly -trimpath -buildvcs=false "$@" -o "$partial/${binary%%=*}" "${binary#*=}"
+			quietly go build -mod=readonly -trimpath -buildvcs=false "$@" -o "$partial/${binary%%=*}" "${binary#*=}" ||
+				die "cannot build ${binary%%=*}"
 		done
 		chmod 755 "$partial"
 		mv -T "$partial" "$folder"
@@ -185,15 +197,16 @@ make_folder() {
 
 # The distribution's Python throughout: another one in PATH does not see the distribution's packages.
 buildbot_venv() {
-	/usr/bin/python3 -m venv "$1"
-	"$1/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --requirement "$here/buildbot/requirements.txt"
-	"$1/bin/python" -m pip --disable-pip-version-check --quiet check
+	quietly /usr/bin/python3 -m venv "$1" || die "cannot make a virtual environment"
+	quietly "$1/bin/python" -m pip --disable-pip-version-check install --no-deps --requirement "$here/buildbot/requirements.txt" ||
+		die "cannot install Buildbot"
+	quietly "$1/bin/python" -m pip --disable-pip-version-check check || die "the versions in requirements.txt do not fit together"
 }
 
 # Debian's buildbot comes without the web server's plugin, without which it has no REST API.
 buildbot_www() {
-	"$cache/buildbot-venv-$(pin buildbot-venv | cut -d' ' -f2,3 --output-delimiter=-)/bin/python" -m pip --disable-pip-version-check --quiet \
-		install --no-deps --target "$1/packages" "buildbot-www==$2"
+	quietly "$cache/buildbot-venv-$(pin buildbot-venv | cut -d' ' -f2,3 --output-delimiter=-)/bin/python" -m pip --disable-pip-version-check \
+		install --no-deps --target "$1/packages" "buildbot-www==$2" || die "cannot install buildbot-www $2"
 }
 
 buildbot_worker() {
@@ -217,15 +230,20 @@ buildbot_worker() {
 	rm -f "$log"
 }
 
-buildbot() {
-	install_packages buildbot buildbot-worker python3-venv mmdebstrap debian-archive-keyring
+buildbot_newest() {
+	/usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
 	make_folder buildbot-venv buildbot_venv
+}
+
+buildbot() {
+	install_packages buildbot buildbot-worker mmdebstrap debian-archive-keyring
+	buildbot_newest
 	make_folder buildbot-www buildbot_www
 	make_folder buildbot-worker buildbot_worker
 }
 
 (($# <= 1)) || {
-	say "usage: install.sh [docker-debian|ssh|engine29|registry|buildbot|all]"
+	say "usage: install.sh [docker-debian|ssh|engine29|registry|buildbot|buildbot-venv|all]"
 	exit 2
 }
 case ${1:-all} in
@@ -234,6 +252,7 @@ ssh) ssh ;;
 engine29) engine29 ;;
 registry) registry ;;
 buildbot) buildbot ;;
+buildbot-venv) buildbot_newest ;;
 all)
 	docker_debian
 	ssh
@@ -242,7 +261,7 @@ all)
 	buildbot
 	;;
 *)
-	say "usage: install.sh [docker-debian|ssh|engine29|registry|buildbot|all]"
+	say "usage: install.sh [docker-debian|ssh|engine29|registry|buildbot|buildbot-venv|all]"
 	exit 2
 	;;
 esac

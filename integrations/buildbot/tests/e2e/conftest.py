@@ -51,7 +51,11 @@ class Lab:
         self._masters += 1
         name = f"{self._masters}-{buildbot.version}"
         return masters.Master(
-            buildbot, self.folder / name, self.engine, DEFINITION.replace("ID", "e2e-" + name.replace(".", "-"), 1), list(workers)
+            buildbot,
+            self.folder / name,
+            self.engine,
+            DEFINITION.replace("ID", "e2e-" + name.replace(".", "-"), 1),
+            list(workers),
         )
 
     def push(self, name: str) -> None:
@@ -83,7 +87,9 @@ def install_plugin(folder: Path) -> None:
     """Install the package as pip does, into a folder, from a copy: setuptools writes into its source."""
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "source"
-        shutil.copytree(environment.PLUGIN, source, ignore=shutil.ignore_patterns("tests", "build", "*.egg-info", "__pycache__"))
+        shutil.copytree(
+            environment.PLUGIN, source, ignore=shutil.ignore_patterns("tests", "build", "*.egg-info", "__pycache__")
+        )
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps"]
         done = subprocess.run(
             [*command, "--no-build-isolation", "--no-index", "--target", str(folder), str(source)],
@@ -107,7 +113,11 @@ def lab() -> Iterator[Lab]:
         environment.built("registry")
     except environment.Missing as e:
         missing(e)
-    with tempfile.TemporaryDirectory(prefix="latent-e2e-") as folder, engine.running() as docked, engine.Registry() as registry:
+    with (
+        tempfile.TemporaryDirectory(prefix="latent-e2e-") as folder,
+        engine.running() as docked,
+        engine.Registry() as registry,
+    ):
         install_plugin(Path(folder) / "plugin")
         docked.load_worker_images("alpha", "beta")
         yield Lab(docked, registry, Path(folder))
@@ -145,7 +155,9 @@ def master(request: pytest.FixtureRequest, lab: Lab, shared_master: masters.Mast
 
 
 @pytest.fixture
-def new_master(request: pytest.FixtureRequest, lab: Lab, buildbot: environment.Buildbot) -> Iterator[Callable[..., masters.Master]]:
+def new_master(
+    request: pytest.FixtureRequest, lab: Lab, buildbot: environment.Buildbot
+) -> Iterator[Callable[..., masters.Master]]:
     """Makes a master for one test that stops or kills it, or keeps a worker."""
     made: list[masters.Master] = []
 

@@ -161,7 +161,7 @@ class Registry:
                 }
             )
         )
-        self._log = open(Path(self._work.name) / "log", "wb")  # noqa: SIM115 # closed in __exit__
+        self._log = open(Path(self._work.name) / "log", "wb")  # closed in __exit__
         self._process = subprocess.Popen(
             [self.binary, "serve", config],
             stdout=self._log,

@@ -193,7 +193,7 @@ class Master:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def log(self, lines: int = 60) -> str:
+    def log(self, lines: int = 120) -> str:
         """The end of its log."""
         text = ""
         for path in (self.folder / "output", self.base / "twistd.log"):
@@ -208,9 +208,18 @@ class Master:
             with contextlib.suppress(OSError):
                 variables = (process / "environ").read_bytes().split(b"\0")
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if f"LATENT_ENGINE_STATE={self.state}".encode() in variables and "latent-engine" in command.split(" ")[0]:
+                ours = f"LATENT_ENGINE_STATE={self.state}".encode() in variables
+                if ours and Path(command.split(" ")[0]).name == "latent-engine":
                     found.append(command)
         return found
+
+    def wait_until_alone(self, seconds: float = 10) -> None:
+        """Wait until no process of latent-engine works for this master."""
+        deadline = time.monotonic() + seconds
+        while children := self.children():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"processes after {seconds} s: {children}")
+            time.sleep(0.05)
 
     def times(self, worker: str) -> dict[str, float]:
         """When each event of a worker happened last."""
@@ -244,7 +253,9 @@ class Master:
         found = self._get(f"builders?name={builder}")["builders"]
         assert found, f"no builder {builder}"
         builderid = found[0]["builderid"]
-        _, requests = self._call("forceschedulers/force", "force", builderid=builderid, image=image, script=script, reason="e2e")
+        _, requests = self._call(
+            "forceschedulers/force", "force", builderid=builderid, image=image, script=script, reason="e2e"
+        )
         request: int = requests[str(builderid)]
         return request
 

@@ -51,7 +51,8 @@ class Call:
             scenario = json.load(f)
         steps = scenario.get(self.command)
         if isinstance(steps, dict):  # by how often the command was called
-            n = sum(1 for line in open(os.path.join(self.folder, "calls.jsonl")) if json.loads(line)["args"][0] == self.command)
+            with open(os.path.join(self.folder, "calls.jsonl")) as f:
+                n = sum(1 for line in f if json.loads(line)["args"][0] == self.command)
             steps = steps.get(str(n), steps["else"])
         for step in steps or []:
             getattr(self, "do_" + step[0])(*step[1:])

@@ -155,7 +155,9 @@ class MasterCase(EngineCase):
         return {
             "title": "t", "titleURL": "t", "buildbotURL": "http://ci.example/", "buildbotNetUsageData": None,
             "db_url": "sqlite://", "protocols": {"null": {}}, "multiMaster": True, "schedulers": [], "workers": workers,
-            "builders": [BuilderConfig(name=b, workernames=[w.name for w in workers], factory=factory, tags=["t1"]) for b in builders],
+            "builders": [
+                BuilderConfig(name=b, workernames=[w.name for w in workers], factory=factory, tags=["t1"]) for b in builders
+            ],
         }  # fmt: skip
 
     @defer.inlineCallbacks

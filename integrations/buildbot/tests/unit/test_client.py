@@ -49,7 +49,18 @@ class TestUlid(unittest.TestCase):
 
 class TestObjects(unittest.TestCase):
     def test_hostile(self):
-        for line in (b"", b"x", b"[1]", b'"a"', b"7", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 10_000):
+        for line in (
+            b"",
+            b"x",
+            b"[1]",
+            b'"a"',
+            b"7",
+            b"null",
+            b"\xff\xfe",
+            b"[" * 100_000,
+            b'{"a":' * 100_000,
+            b"9" * 10_000,
+        ):
             self.assertIsNone(client.as_object(line), line[:20])
 
 
@@ -59,14 +70,23 @@ class TestCall(EngineCase):
 
     @defer.inlineCallbacks
     def test_call(self):
-        self.scenario(ps=[["diagnostic", {"message": "w", "severity": "warning"}], ["diagnostic", {"message": "e", "hint": "h"}], ["print", [1]], ["exit", 1]])
+        self.scenario(
+            ps=[
+                ["diagnostic", {"message": "w", "severity": "warning"}],
+                ["diagnostic", {"message": "e", "hint": "h"}],
+                ["print", [1]],
+                ["exit", 1],
+            ]
+        )
         result = yield self.engine(state="/s").call(reactor, ["ps"])
         self.assertEqual((1, [1], "e\n  h"), (result.code, result.json(), result.reason()))
         self.assertEqual(["ps", "-f", self.definition, "-o", "json", "--state", "/s"], self.calls("ps")[0]["args"])
 
     @defer.inlineCallbacks
     def test_stdin(self):
-        yield self.engine().call(reactor, ["render", "w", "--build", "-"], stdin=json.dumps({"x": "y" * 500_000}).encode(), state=False)
+        yield self.engine().call(
+            reactor, ["render", "w", "--build", "-"], stdin=json.dumps({"x": "y" * 500_000}).encode(), state=False
+        )
         self.assertEqual(500_000, len(self.calls("render")[0]["document"]["x"]))
 
     @defer.inlineCallbacks
@@ -128,11 +148,13 @@ class TestTrouble(unittest.TestCase):
             self.assertTrue(trouble.of_exit(status).text)
 
     def test_text(self):
-        t = trouble.of_failure(
-            {"class": "oom", "retryable": False, "message": "killed", "image": "a:1", "log": ["x", "y"], "field": "hostconfig.mem_limit", "hint": "raise it\nor not"}
-        )  # fmt: skip
+        t = trouble.of_failure({
+            "class": "oom", "retryable": False, "message": "killed", "image": "a:1", "log": ["x", "y"],
+            "field": "hostconfig.mem_limit", "hint": "raise it\nor not",
+        })  # fmt: skip
         self.assertEqual(
-            "failed (oom): killed\n  image: a:1\n  field: hostconfig.mem_limit\n  last log lines:\n  | x\n  | y\n  hint: raise it\n  hint: or not",
+            "failed (oom): killed\n  image: a:1\n  field: hostconfig.mem_limit\n"
+            "  last log lines:\n  | x\n  | y\n  hint: raise it\n  hint: or not",
             t.text,
         )
         self.assertEqual((False, False), (t.retryable, t.is_builds_fault))

@@ -89,7 +89,15 @@ class TestBuild(unittest.TestCase):
         made, left_out = document.of_build(build, "http://x", info)
         self.assertEqual([], left_out)
         self.assertEqual(
-            {"builder": "b", "tags": ["t"], "reason": "because", "url": "http://x", "files": ["x.c", "y.c"], "owners": ["a@b"], "id": 5},
+            {
+                "builder": "b",
+                "tags": ["t"],
+                "reason": "because",
+                "url": "http://x",
+                "files": ["x.c", "y.c"],
+                "owners": ["a@b"],
+                "id": 5,
+            },
             made["build"],
         )
         self.assertEqual(
@@ -100,7 +108,16 @@ class TestBuild(unittest.TestCase):
 
 class TestReads(unittest.TestCase):
     def test_unknown(self):
-        for path in ("build", "build.files", "src", "src.c.branch", 'src["a.b"]', "props", "props.branch", 'props["branch"]'):
+        for path in (
+            "build",
+            "build.files",
+            "src",
+            "src.c.branch",
+            'src["a.b"]',
+            "props",
+            "props.branch",
+            'props["branch"]',
+        ):
             self.assertEqual([path], document.reads_unknown([path]))
         for path in ("build.builder", "build.tags", "props.branches", "props.b", "worker", "worker.info.x", "worker.name"):
             self.assertEqual([], document.reads_unknown([path]))

@@ -139,7 +139,10 @@ class TestReal(MasterCase):
         for worker, read in (("branch", "props.branch"), ("hidden", "build.files")):
             self.worker._definition_worker = worker
             props = yield self.worker.renderWorkerProps(self.properties())
-            self.assertEqual({"worker": worker, "digest": None, "reason": f"its worker reads {read}, not known before the build starts"}, props)
+            self.assertEqual(
+                {"worker": worker, "digest": None, "reason": f"its worker reads {read}, not known before the build starts"},
+                props,
+            )
         self.worker._definition_worker = "builder"
         b = yield self.worker.renderWorkerProps(self.properties())
         c = yield self.worker.renderWorkerProps(self.properties(buildername="c"))
@@ -149,7 +152,17 @@ class TestReal(MasterCase):
     @defer.inlineCallbacks
     def test_odd_properties(self):
         yield self.start_master()
-        odd = [None, 2**80, -1, 1.5e300, "\u0000\n\u2028\ud800 ü", b"\xff", (1, {2: {3, 4}}), {"a b": [True]}, {"a": 1, "A": 2}]
+        odd = [
+            None,
+            2**80,
+            -1,
+            1.5e300,
+            "\u0000\n\u2028\ud800 ü",
+            b"\xff",
+            (1, {2: {3, 4}}),
+            {"a b": [True]},
+            {"a": 1, "A": 2},
+        ]
         for value in odd:
             props = yield self.worker.renderWorkerProps(self.properties(odd=value, **{"näme with/ \n\ud800": value}))
             self.assertIsNotNone(props["digest"], (value, props))

@@ -17,7 +17,16 @@ from .harness import IMAGE, INFRA, Hold, MasterCase, until
 class TestLife(MasterCase):
     @defer.inlineCallbacks
     def test_build(self):
-        self.scenario(start=[["progress", "pulling", "a:1"], ["accept"], ["start"], ["log", "hello", "from inside"], ["echo"], ["serve"]])
+        self.scenario(
+            start=[
+                ["progress", "pulling", "a:1"],
+                ["accept"],
+                ["start"],
+                ["log", "hello", "from inside"],
+                ["echo"],
+                ["serve"],
+            ]
+        )
         yield self.start_master(password="pa55word")
         yield self.run_started(cores=4, odd=(1, 2))
         yield until(lambda: self.logged("my password is ***"))
@@ -44,7 +53,8 @@ class TestLife(MasterCase):
         self.assertEqual(getURLForBuild(self.master, 1, 1), about["url"])
         self.assertIn("http://ci.example/#", about["url"])
         self.assertEqual(
-            [{"codebase": "", "branch": None, "revision": None, "repository": "git://r", "project": "p"}], document["sourcestamps"]
+            [{"codebase": "", "branch": None, "revision": None, "repository": "git://r", "project": "p"}],
+            document["sourcestamps"],
         )
         Hold.held[0].end()
         yield self.builds(1)
@@ -56,7 +66,9 @@ class TestLife(MasterCase):
 
     @defer.inlineCallbacks
     def test_options(self):
-        yield self.start_master(worker="template", state="st", build_wait_timeout=7, missing_timeout=5, check_instance_interval=3)
+        yield self.start_master(
+            worker="template", state="st", build_wait_timeout=7, missing_timeout=5, check_instance_interval=3
+        )
         self.assertEqual(7, self.worker.build_wait_timeout)
         self.assertEqual(5, self.worker.missing_timeout)
         self.assertEqual(32, len(self.worker.password))
@@ -71,7 +83,15 @@ class TestLife(MasterCase):
     @defer.inlineCallbacks
     def test_denied(self):
         denied = {"class": "policy", "retryable": False, "message": "denied: tenant web, policy corp"}
-        violation = {"rule": "images.allow", "field": "Image", "value": "x", "message": "x matches none", "file": "w.yaml", "line": 7, "column": 12}
+        violation = {
+            "rule": "images.allow",
+            "field": "Image",
+            "value": "x",
+            "message": "x matches none",
+            "file": "w.yaml",
+            "line": 7,
+            "column": 12,
+        }
         self.scenario(start=[["fail", denied, [violation]], ["exit", 3]])
         yield self.start_master()
         yield self.force()
@@ -94,7 +114,10 @@ class TestLife(MasterCase):
     @defer.inlineCallbacks
     def test_not_rendered(self):
         self.scenario(start=[
-            ["diagnostic", {"file": "ci.yaml", "line": 3, "column": 5, "path": "workers.linux.props.tag", "message": "missing", "severity": "error"}],
+            ["diagnostic", {
+                "file": "ci.yaml", "line": 3, "column": 5, "path": "workers.linux.props.tag", "message": "missing",
+                "severity": "error",
+            }],
             ["exit", 1],
         ])  # fmt: skip
         yield self.start_master()
@@ -107,7 +130,9 @@ class TestLife(MasterCase):
 
     @defer.inlineCallbacks
     def test_image_fails_after_acceptance(self):
-        self.scenario(start=[["accept"], ["progress", "pulling", "reg/linux:nope"], ["sleep", 0.2], ["fail", IMAGE], ["exit", 1]])
+        self.scenario(
+            start=[["accept"], ["progress", "pulling", "reg/linux:nope"], ["sleep", 0.2], ["fail", IMAGE], ["exit", 1]]
+        )
         yield self.start_master()
         yield self.force()
         yield self.builds(1)
@@ -180,8 +205,11 @@ class TestLife(MasterCase):
 
     @defer.inlineCallbacks
     def test_noise(self):
-        self.scenario(start=[["raw", "{\n[1]\n\"x\"\n{}\nnull\n7\n8\n"], ["huge", 3 << 20], ["accept"], ["raw", '{"event":"later"}\n{"event":7}\n'],
-                             ["raw", '{"event":"log"}\n{"event":"log","line":8}\n'], ["start"], ["serve"]])  # fmt: skip
+        self.scenario(start=[
+            ["raw", "{\n[1]\n\"x\"\n{}\nnull\n7\n8\n"], ["huge", 3 << 20], ["accept"],
+            ["raw", '{"event":"later"}\n{"event":7}\n'], ["raw", '{"event":"log"}\n{"event":"log","line":8}\n'],
+            ["start"], ["serve"],
+        ])  # fmt: skip
         yield self.start_master()
         yield self.run_attached()
         self.assertEqual(5, len(self.logged("printed what is no event")))
@@ -296,7 +324,10 @@ class TestStop(MasterCase):
     def test_is_tried_again(self):
         self.patch_backoff((0.05, 0.05))
         bad = [["print", [{"id": "x", "removed": False, "failure": INFRA}]], ["exit", 1]]
-        self.scenario(start=[["accept"], ["start"], ["until", "die"], ["kill"]], stop={"1": bad, "2": bad, "else": [["gone"], ["print", []]]})
+        self.scenario(
+            start=[["accept"], ["start"], ["until", "die"], ["kill"]],
+            stop={"1": bad, "2": bad, "else": [["gone"], ["print", []]]},
+        )
         yield self.start_master()
         yield self.run_attached()
         self.touch("die")
@@ -312,7 +343,10 @@ class TestStop(MasterCase):
     @defer.inlineCallbacks
     def test_is_given_up_loudly(self):
         self.patch_backoff((0.05,))
-        self.scenario(start=[["accept"], ["start"], ["until", "die"], ["kill"]], stop=[["print", [{"id": "x", "failure": INFRA}]], ["exit", 1]])
+        self.scenario(
+            start=[["accept"], ["start"], ["until", "die"], ["kill"]],
+            stop=[["print", [{"id": "x", "failure": INFRA}]], ["exit", 1]],
+        )
         yield self.start_master()
         yield self.run_attached()
         self.touch("die")
@@ -337,7 +371,10 @@ class TestStop(MasterCase):
         self.assertTrue((yield self.worker.stop_instance(fast=True)))
         self.assertTrue((yield self.worker.stop_instance(fast=True)))
         (call,) = self.calls("stop")
-        self.assertEqual(["stop", "--fast", self.calls("start")[0]["args"][self.calls("start")[0]["args"].index("--id") + 1]], call["args"][:3])
+        self.assertEqual(
+            ["stop", "--fast", self.calls("start")[0]["args"][self.calls("start")[0]["args"].index("--id") + 1]],
+            call["args"][:3],
+        )
         self.assertEqual([[]], self.ends())
         self.assertEqual([], self.alive())
         Hold.held[0].end()
@@ -360,7 +397,12 @@ class TestStop(MasterCase):
 
 
 class TestDeath(MasterCase):
-    OOM = {"class": "oom", "retryable": False, "message": "the kernel killed the worker at its memory limit", "log": ["cc1: gasp"]}
+    OOM = {
+        "class": "oom",
+        "retryable": False,
+        "message": "the kernel killed the worker at its memory limit",
+        "log": ["cc1: gasp"],
+    }
 
     @defer.inlineCallbacks
     def test_in_a_build(self):
@@ -456,7 +498,14 @@ class TestReuse(MasterCase):
     @defer.inlineCallbacks
     def test_never_raises(self):
         yield self.first()
-        for render in ([["exit", 1]], [["raw", "nonsense"]], [["print", [1]]], [["print", {}]], [["kill"]], [["diagnostic", {"message": "m"}], ["exit", 1]]):
+        for render in (
+            [["exit", 1]],
+            [["raw", "nonsense"]],
+            [["print", [1]]],
+            [["print", {}]],
+            [["kill"]],
+            [["diagnostic", {"message": "m"}], ["exit", 1]],
+        ):
             self.worker._rendered.clear()
             self.scenario(render=render)
             self.assertFalse((yield self.worker.isCompatibleWithBuild(self.properties())))
@@ -533,17 +582,25 @@ class TestLeftovers(MasterCase):
     def test_removed_at_the_start(self):
         old = {"worker_name": "linux", "state": "running"}
         self.scenario(ps=[["print", [
-            {**old, "instance": "OLD1"}, {**old, "instance": "OLD2", "state": "exited"}, {**old, "instance": "OLD3", "state": "starting"},
+            {**old, "instance": "OLD1"}, {**old, "instance": "OLD2", "state": "exited"},
+            {**old, "instance": "OLD3", "state": "starting"},
             {**old, "instance": "OTHER", "worker_name": "windows"}, {**old, "instance": "GONE", "state": "gone"}, 7,
         ]]])  # fmt: skip
         yield self.start_master(workers=[self.make_worker("linux"), self.make_worker("mac")])
         yield until(lambda: len(self.calls("stop")) == 2)
-        self.assertEqual([["stop", "--fast", "OLD1"], ["stop", "--fast", "OLD2"]], [c["args"][:3] for c in self.calls("stop")])
+        self.assertEqual(
+            [["stop", "--fast", "OLD1"], ["stop", "--fast", "OLD2"]], [c["args"][:3] for c in self.calls("stop")]
+        )
         self.assertEqual(1, len(self.calls("ps")))
 
     @defer.inlineCallbacks
     def test_broken_definition_is_told(self):
-        self.scenario(ps=[["diagnostic", {"file": "ci.yaml", "line": 1, "column": 1, "message": "no workers", "severity": "error"}], ["exit", 1]])
+        self.scenario(
+            ps=[
+                ["diagnostic", {"file": "ci.yaml", "line": 1, "column": 1, "message": "no workers", "severity": "error"}],
+                ["exit", 1],
+            ]
+        )
         yield self.start_master()
         yield until(lambda: self.logged("ci.yaml:1:1: no workers"))
         self.assertEqual([], self.calls("stop"))
