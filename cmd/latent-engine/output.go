@@ -106,7 +106,9 @@ func newView(v spec.View) viewResult {
 
 // isPassword reports whether a variable is WORKERPASS, in any spelling that policy takes for it: a definition that sets it is
 // denied, and what it holds may be plain text.
-func isPassword(name string) bool { return strings.EqualFold(strings.TrimSpace(name), spec.EnvPassword) }
+func isPassword(name string) bool {
+	return strings.EqualFold(strings.TrimSpace(name), spec.EnvPassword)
+}
 
 // withoutPassword is a copy of a native object for printing: the value of WORKERPASS is *** however the backend writes a
 // variable, as NAME=value, as a key of a map, or as an object with name and value.
