@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -792,6 +793,49 @@ func TestSecretLookup(t *testing.T) {
 		if got, err := s.lookup(c.tenant, c.name); err == nil {
 			t.Errorf("%s/%s gave %q", c.tenant, c.name, got)
 		}
+	}
+}
+
+// TestSecretVariables: each tenant's each secret has an environment variable of its own, also where case does not count, and one
+// that a shell can set.
+func TestSecretVariables(t *testing.T) {
+	s := &secrets{env: "CI_"}
+	for _, c := range []struct{ tenant, name, want string }{
+		{"", "db_password", "CI_DB_PASSWORD"}, {"", "db-password", "CI_DB__2DPASSWORD"}, {"web", "db", "CI_WEB__2FDB"},
+	} {
+		if got := s.variable(c.tenant, c.name); got != c.want {
+			t.Errorf("%s/%s has %s, want %s", c.tenant, c.name, got, c.want)
+		}
+		t.Setenv(c.want, c.want)
+		if got, err := s.lookup(c.tenant, c.name); err != nil || got != c.want {
+			t.Errorf("%s/%s: %q, %v", c.tenant, c.name, got, err)
+		}
+	}
+	if _, err := s.lookup("web", "db.x"); err == nil || !strings.Contains(err.Error(), "CI_WEB__2FDB__2EX") {
+		t.Errorf("a variable that is not there: %v", err)
+	}
+	shell := regexp.MustCompile(`^[A-Z0-9_]+$`)
+	seen := map[string][2]string{}
+	var names func(prefix string, more int)
+	names = func(prefix string, more int) {
+		for i := range len(prefix) + 1 {
+			tenant, name := prefix[:i], prefix[i:]
+			if !config.ValidName(name) || tenant != "" && !config.ValidName(tenant) {
+				continue
+			}
+			v := s.variable(tenant, name)
+			if other, ok := seen[strings.ToUpper(v)]; ok || !shell.MatchString(v) {
+				t.Fatalf("%q and %q have one variable, %s", other, [2]string{tenant, name}, v)
+			}
+			seen[strings.ToUpper(v)] = [2]string{tenant, name}
+		}
+		for i := 0; more > 0 && i < len("ad25F_-."); i++ {
+			names(prefix+"ad25F_-."[i:i+1], more-1)
+		}
+	}
+	names("", 5)
+	if len(seen) < 50_000 {
+		t.Errorf("only %d names were tried", len(seen))
 	}
 }
 

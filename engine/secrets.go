@@ -73,19 +73,38 @@ func (s *secrets) lookup(tenant, name string) (string, error) {
 		}
 	}
 	if s.env != "" {
-		key := s.env
-		if tenant != "" {
-			key += envName(tenant) + "__"
-		}
-		if value, ok := os.LookupEnv(key + envName(name)); ok {
+		variable := s.variable(tenant, name)
+		if value, ok := os.LookupEnv(variable); ok {
 			return checkSecret(what, value)
 		}
+		return "", fmt.Errorf("cannot find %s: no provider has it, the environment has no %s", what, variable)
 	}
 	where := "no provider of secrets is set: engine.secrets"
-	if s.dir != "" || s.env != "" {
+	if s.dir != "" {
 		where = "no provider has it"
 	}
 	return "", fmt.Errorf("cannot find %s: %s", what, where)
+}
+
+// variable is the environment variable of a secret, of a tenant's that of tenant/name: in capitals, and what is neither a
+// lower-case letter, a digit nor a single "_" between two of them as "__" and the two hexadecimal digits of its byte. So no
+// two secrets have one variable, also where names of variables know no case (Windows), and no tenant reads another's.
+func (s *secrets) variable(tenant, name string) string {
+	if tenant != "" {
+		name = tenant + "/" + name
+	}
+	plain := func(i int) bool {
+		return i >= 0 && i < len(name) && (name[i] >= 'a' && name[i] <= 'z' || name[i] >= '0' && name[i] <= '9')
+	}
+	b := []byte(s.env)
+	for i := range len(name) {
+		if plain(i) || name[i] == '_' && plain(i-1) && plain(i+1) {
+			b = append(b, strings.ToUpper(name[i:i+1])...)
+			continue
+		}
+		b = fmt.Appendf(b, "__%02X", name[i])
+	}
+	return string(b)
 }
 
 // file reads a secret's file; os.Root keeps it below the folder, whatever links stand there.
@@ -118,15 +137,6 @@ func withoutPath(err error) error {
 		return p.Err
 	}
 	return err
-}
-
-func envName(s string) string {
-	return strings.ToUpper(strings.Map(func(r rune) rune {
-		if r == '-' || r == '.' || r == '/' {
-			return '_'
-		}
-		return r
-	}, s))
 }
 
 // checkSecret refuses what cannot travel in an environment variable or a header, without a word of the value.

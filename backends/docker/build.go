@@ -73,6 +73,7 @@ type building struct {
 	tag    string
 	stages int
 	log    []string
+	rest   strings.Builder // the line that has no end yet
 	// uncut says that a step is under way that goes on when the connection is cut; container is what the present step runs in.
 	uncut     atomic.Bool
 	container atomic.Pointer[string]
@@ -280,6 +281,7 @@ func (w *building) follow(ctx context.Context, q url.Values, header http.Header,
 	}
 	defer resp.Body.Close()
 	stream, sum, id := newMessages(resp.Body), newLayers(), ""
+	defer w.flush()
 	for {
 		var m streamMessage
 		switch err := stream.next(&m); {
@@ -300,34 +302,57 @@ func (w *building) follow(ctx context.Context, q url.Values, header http.Header,
 			done, total := sum.bytes()
 			w.progress("building", w.tag, "pulling the base image", done, total)
 		}
-		w.line(m.Stream)
+		w.text(m.Stream)
 	}
 }
 
-// line takes in a piece of the builder's output.
-func (w *building) line(text string) {
-	for l := range strings.SplitSeq(text, "\n") {
-		l = strings.TrimRight(plainLine(stripColour(l)), " \r")
-		if l == "" {
-			continue
+// lineLimit bounds a line of the builder's output that is waited for: more than any secret.
+const lineLimit = 2 * secretLimit
+
+// text takes in a piece of the builder's output. A line is looked at when it is there in full: what it tells may come in
+// pieces, a secret in it too.
+func (w *building) text(piece string) {
+	for piece != "" {
+		part, rest, ended := strings.Cut(piece, "\n")
+		if room := lineLimit - w.rest.Len(); len(part) <= room {
+			w.rest.WriteString(part)
+		} else if room >= 0 {
+			w.rest.WriteString(part[:room] + cutMark)
 		}
-		if step, ok := strings.CutPrefix(l, "Step "); ok {
-			_, instruction, _ := strings.Cut(step, " : ")
-			w.container.Store(nil)
-			w.uncut.Store(len(instruction) < 5 || !strings.EqualFold(instruction[:5], "FROM "))
+		if piece = rest; ended {
+			w.flush()
 		}
-		if id, ok := strings.CutPrefix(l, " ---> Running in "); ok && hexadecimal(id) && id != "" {
-			w.container.Store(&id)
-		}
-		if strings.Contains(l, "LABEL "+spec.LabelPrefix) {
-			continue
-		}
-		l = w.fill.redact(clip(l, 1000))
-		if w.log = append(w.log, l); len(w.log) > 2*failureLines {
-			w.log = append([]string(nil), w.log[len(w.log)-failureLines:]...)
-		}
-		w.progress("building", w.tag, l, 0, 0)
 	}
+}
+
+// flush takes in the line that is there, also one that has no end.
+func (w *building) flush() {
+	l := w.rest.String()
+	w.rest.Reset()
+	w.line(l)
+}
+
+// line takes in a line of the builder's output, which is what a step wrote as well.
+func (w *building) line(l string) {
+	if l = strings.TrimRight(plainLine(stripColour(l)), " "); l == "" {
+		return
+	}
+	if step, ok := strings.CutPrefix(l, "Step "); ok {
+		_, instruction, _ := strings.Cut(step, " : ")
+		w.container.Store(nil)
+		w.uncut.Store(len(instruction) < 5 || !strings.EqualFold(instruction[:5], "FROM "))
+	}
+	if id, ok := strings.CutPrefix(l, " ---> Running in "); ok && hexadecimal(id) && id != "" {
+		w.container.Store(&id)
+	}
+	if strings.Contains(l, "LABEL "+spec.LabelPrefix) {
+		return
+	}
+	l = clip(w.fill.redact(l), 1000)
+	if w.log = append(w.log, l); len(w.log) > 2*failureLines {
+		w.log = append([]string(nil), w.log[len(w.log)-failureLines:]...)
+	}
+	w.progress("building", w.tag, l, 0, 0)
 }
 
 // stripColour takes out the colour that the builder puts around what a step writes to its standard error.
@@ -356,6 +381,7 @@ func (w *building) failed(ctx context.Context, err error) error {
 	default:
 		return w.failure(ctx, err)
 	}
+	said = &streamError{message: w.fill.redact(said.message)}
 	f := &backends.Failure{
 		Class: backends.ClassImage, Image: w.tag, Reason: said.message, Field: "dockerfile",
 		Message: fmt.Sprintf("cannot build image %s: %s", w.tag, clip(said.message, 2000)),

@@ -344,5 +344,8 @@ func clip(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
+	return strings.ToValidUTF8(s[:n], "") + cutMark
 }
+
+// cutMark is where something was cut off.
+const cutMark = "…"

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -47,18 +48,83 @@ func (f *filler) fill(ref field.SecretRef) (string, error) {
 	return v, nil
 }
 
-// redact takes every value that was filled in out of a text of the engine's, also as it looks quoted.
+// redact takes every value that was filled in out of a text, also as it looks quoted, in a URL, or without what a terminal
+// would act on. What overlaps goes as a whole, so that no value that begins or ends another leaves a piece of that; and a value
+// that was cut off (by clip, or by us) goes as far as it is there.
 func (f *filler) redact(s string) string {
-	for _, v := range f.seen {
-		s = strings.ReplaceAll(s, v, spec.Mask)
-		if q := strconv.Quote(v); q[1:len(q)-1] != v {
-			s = strings.ReplaceAll(s, q[1:len(q)-1], spec.Mask)
+	if len(f.seen) == 0 || s == "" {
+		return s
+	}
+	hidden := make([]bool, len(s))
+	found := false
+	for _, form := range f.forms() {
+		done := 0
+		for from := 0; ; {
+			i := strings.Index(s[from:], form)
+			if i < 0 {
+				break
+			}
+			found = true
+			for j := max(done, from+i); j < from+i+len(form); j++ {
+				hidden[j] = true
+			}
+			from, done = from+i+1, from+i+len(form)
 		}
-		if q := url.QueryEscape(v); q != v {
-			s = strings.ReplaceAll(s, q, spec.Mask)
+		// Texts are put together of few that were cut: no need to look at all the marks that a log may hold.
+		for at, marks := len(s), 0; marks < 8; marks++ {
+			if at = strings.LastIndex(s[:at], cutMark); at < 0 {
+				break
+			}
+			for n := min(len(form)-1, at); n > 0; n-- {
+				if strings.HasSuffix(s[:at], form[:n]) {
+					found = true
+					for j := at - n; j < at; j++ {
+						hidden[j] = true
+					}
+					break
+				}
+			}
 		}
 	}
-	return s
+	if !found {
+		return s
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		switch {
+		case !hidden[i]:
+			b.WriteByte(s[i])
+		case i == 0 || !hidden[i-1]:
+			b.WriteString(spec.Mask)
+		}
+	}
+	return b.String()
+}
+
+// forms are the texts that a value that was filled in can stand in.
+func (f *filler) forms() []string {
+	var out []string
+	for _, v := range f.seen {
+		for _, form := range [...]string{v, inQuotes(v), inJSON(v), url.QueryEscape(v), url.PathEscape(v), plainLine(stripColour(v)), strings.TrimRight(v, " ")} {
+			if form != "" && !slices.Contains(out, form) {
+				out = append(out, form)
+			}
+		}
+	}
+	return out
+}
+
+func inQuotes(v string) string {
+	q := strconv.Quote(v)
+	return q[1 : len(q)-1]
+}
+
+func inJSON(v string) string {
+	q, err := json.Marshal(v)
+	if err != nil {
+		panic("internal error: " + err.Error())
+	}
+	return string(q[1 : len(q)-1])
 }
 
 // redactFailure does so for all that a failure tells.

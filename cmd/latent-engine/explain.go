@@ -324,18 +324,17 @@ func holdsPassword(o render.Origin) bool {
 	if err != nil || len(keys) == 0 || o.Value == nil {
 		return false
 	}
-	reserved := func(name string) bool { return strings.EqualFold(strings.TrimSpace(name), spec.EnvPassword) }
 	switch keys[0] {
 	case "password":
 		return true
 	case "env":
 		if len(keys) > 1 {
 			name, _ := keys[1].(string)
-			return reserved(name)
+			return isPassword(name)
 		}
 		all, _ := o.Value.(field.Object)
 		for name := range all {
-			if reserved(name) {
+			if isPassword(name) {
 				return true
 			}
 		}
@@ -351,9 +350,11 @@ func (o *origin) mask() {
 		o.From[i].Text = spec.Mask
 		for j := range o.From[i].Expressions {
 			e := &o.From[i].Expressions[j]
-			e.Result = hidden
+			e.Expression, e.Result = spec.Mask, hidden
 			for k := range e.Reads {
-				e.Reads[k].Value = hidden
+				if e.Reads[k].Value = hidden; e.Reads[k].Declared != "" {
+					e.Reads[k].Declared = spec.Mask
+				}
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/latent-engine/latent-engine/backends"
@@ -94,9 +95,52 @@ func newView(v spec.View) viewResult {
 		out.Labels = map[string]string{}
 	}
 	for _, e := range v.Env {
-		out.Env = append(out.Env, envVar{e.Name, masked(e.Value)})
+		value := masked(e.Value)
+		if isPassword(e.Name) {
+			value = spec.Mask
+		}
+		out.Env = append(out.Env, envVar{e.Name, value})
 	}
 	return out
+}
+
+// isPassword reports whether a variable is WORKERPASS, in any spelling that policy takes for it: a definition that sets it is
+// denied, and what it holds may be plain text.
+func isPassword(name string) bool {
+	return strings.EqualFold(strings.TrimSpace(name), spec.EnvPassword)
+}
+
+// withoutPassword is a copy of a native object for printing: the value of WORKERPASS is *** however the backend writes a
+// variable, as NAME=value, as a key of a map, or as an object with name and value.
+func withoutPassword(v field.Value) field.Value {
+	switch v := v.(type) {
+	case field.String:
+		if name, _, ok := strings.Cut(string(v), "="); ok && isPassword(name) {
+			return field.String(name + "=" + spec.Mask)
+		}
+	case field.Text:
+		if len(v) > 0 && v[0].Secret.IsZero() {
+			if name, _, ok := strings.Cut(v[0].Text, "="); ok && isPassword(name) {
+				return field.String(name + "=" + spec.Mask)
+			}
+		}
+	case field.List:
+		out := make(field.List, len(v))
+		for i, e := range v {
+			out[i] = withoutPassword(e)
+		}
+		return out
+	case field.Object:
+		out := make(field.Object, len(v))
+		name, _ := v["name"].(field.String)
+		for k, e := range v {
+			if out[k] = withoutPassword(e); e != nil && (isPassword(k) || k == "value" && isPassword(string(name))) {
+				out[k] = field.String(spec.Mask)
+			}
+		}
+		return out
+	}
+	return v
 }
 
 // masked is a variable's text with secrets as ***.

@@ -58,7 +58,7 @@ func (a *app) render(ctx context.Context, worker string, f renderFlags) error {
 		a.printDenial(r.denied, r.spec, r.spec.Worker)
 		return &reported{exitDenied}
 	}
-	out := spec.AppendRedacted(nil, r.bound.Create)
+	out := redactedObject(r.bound.Create)
 	if f.full {
 		if out, err = r.full(); err != nil {
 			return err
@@ -158,14 +158,14 @@ func (r *rendering) full() ([]byte, error) {
 	p := r.bound.Plan
 	out := renderResult{
 		Backend: p.Backend, Target: p.Target, Worker: r.spec.Worker, Tenant: r.spec.Tenant, Digest: r.spec.Digest,
-		Spec: redacted(p.Create), Pull: redactedObject(p.Pull), Build: redactedObject(p.Build), After: redactedObject(p.After),
+		Spec: redactedObject(p.Create), Pull: redactedObject(p.Pull), Build: redactedObject(p.Build), After: redactedObject(p.After),
 		Objects: []json.RawMessage{}, View: newView(r.view), Reads: r.spec.Reads(), Decisions: r.decisions,
 	}
 	if out.Decisions == nil {
 		out.Decisions = []policy.Decision{}
 	}
 	for _, o := range p.Objects {
-		out.Objects = append(out.Objects, redacted(o))
+		out.Objects = append(out.Objects, redactedObject(o))
 	}
 	origins, err := r.spec.Explain("")
 	if err != nil {
@@ -188,5 +188,5 @@ func redactedObject(o field.Object) json.RawMessage {
 	if o == nil {
 		return json.RawMessage("null")
 	}
-	return redacted(o)
+	return redacted(withoutPassword(o))
 }

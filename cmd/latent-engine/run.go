@@ -92,17 +92,7 @@ With -o json results are JSON on standard output, diagnostics JSON lines on stan
 			if len(args) == 0 {
 				return nil
 			}
-			var names []string
-			for _, c := range cmd.Commands() {
-				if c.IsAvailableCommand() {
-					names = append(names, c.Name())
-				}
-			}
-			hint := "latent-engine help lists the commands"
-			if s := diag.Suggest(args[0], names); s != "" {
-				hint = fmt.Sprintf("did you mean %q?", s)
-			}
-			return &usageError{message: fmt.Sprintf("unknown command %q", args[0]), hint: hint}
+			return unknown("command", cmd, args[0], "latent-engine help lists the commands")
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SetOut(a.stderr)
@@ -130,19 +120,51 @@ With -o json results are JSON on standard output, diagnostics JSON lines on stan
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
-		completionExample(c)
+		ownWay(c)
 	}
 	return root
 }
 
-// completionExample gives cobra's own commands what all others have.
-func completionExample(c *cobra.Command) {
+// unknown is the error for a word that none of a command's own commands has as its name.
+func unknown(what string, cmd *cobra.Command, word, hint string) error {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	if s := diag.Suggest(word, names); s != "" {
+		hint = fmt.Sprintf("did you mean %q?", s)
+	}
+	return &usageError{message: fmt.Sprintf("unknown %s %q", what, word), hint: hint}
+}
+
+// ownWay gives cobra's own commands what all others have: an example, and exit code 2 for wrong usage.
+func ownWay(c *cobra.Command) {
 	switch c.Name() {
 	case "completion":
 		c.Short = "Print a shell's completion script"
 		c.Example = `  source <(latent-engine completion bash)
   latent-engine completion zsh > "${fpath[1]}/_latent-engine"`
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			const shells = "the shells are bash, zsh, fish and powershell"
+			if len(args) > 0 {
+				return unknown("shell", cmd, args[0], shells)
+			}
+			return &usageError{message: "SHELL is missing", hint: shells}
+		}
+		// Without it cobra takes a call without a shell for a call for help.
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, shell := range c.Commands() {
+			shell.Args = exactly()
+		}
 	case "help":
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if found, rest, _ := cmd.Root().Find(args); len(rest) > 0 {
+				return unknown("command", found, rest[0], "latent-engine help lists the commands")
+			}
+			return nil
+		}
 		c.Example = "  latent-engine help start"
 	}
 }

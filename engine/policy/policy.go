@@ -122,12 +122,12 @@ func checkEnv(b spec.Bound, v spec.View) []Violation {
 			if want.Name == spec.EnvPassword {
 				value = spec.Mask // a password, even where it is plain text
 			}
-			out = append(out, Violation{Field: "env." + e.Name, Value: value, Message: fmt.Sprintf("%s is the engine's: a definition cannot set it", want.Name)})
+			out = append(out, Violation{Field: field.JoinPath("env", e.Name), Value: value, Message: fmt.Sprintf("%s is the engine's: a definition cannot set it", want.Name)})
 		}
 	}
 	for _, want := range b.Identity.Env {
 		if seen[want.Name] != 1 && len(out) == 0 {
-			out = append(out, Violation{Field: "env." + want.Name, Message: fmt.Sprintf("%s must be set exactly once, it is set %d times", want.Name, seen[want.Name])})
+			out = append(out, Violation{Field: field.JoinPath("env", want.Name), Message: fmt.Sprintf("%s must be set exactly once, it is set %d times", want.Name, seen[want.Name])})
 		}
 	}
 	return out
@@ -158,7 +158,7 @@ func checkSecrets(b spec.Bound, v spec.View) []Violation {
 		}
 		for _, s := range t {
 			if s.Secret.Provider == spec.InstanceProvider {
-				out = append(out, Violation{Field: "env." + e.Name, Message: "the worker's password stands in " + spec.EnvPassword + " alone"})
+				out = append(out, Violation{Field: field.JoinPath("env", e.Name), Message: "the worker's password stands in " + spec.EnvPassword + " alone"})
 			}
 		}
 	}

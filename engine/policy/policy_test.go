@@ -113,6 +113,26 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestOddNames: a path in a violation is one that [field.SplitPath] reads back, whatever the variable is called.
+func TestOddNames(t *testing.T) {
+	for _, name := range []string{"WORKERNAME ", "a.b", "x[0]", `q"`, "A B"} {
+		b := bound()
+		e := envVar(name, password)
+		if strings.TrimSpace(name) == "WORKERNAME" {
+			e = envVar(name, field.String("w"))
+		}
+		b.Create["env"] = append(b.Create["env"].(field.List), e)
+		_, _, err := Judge(context.Background(), native{}, b)
+		var denied *DeniedError
+		if !errors.As(err, &denied) {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if keys, err := field.SplitPath(denied.Violations[0].Field); err != nil || len(keys) != 2 || keys[0] != "env" || keys[1] != name {
+			t.Errorf("%q: the path is %s: %q, %v", name, denied.Violations[0].Field, keys, err)
+		}
+	}
+}
+
 func TestAdmittedIsSealed(t *testing.T) {
 	if _, err := (Admitted{}).Bound(); !errors.Is(err, ErrNotAdmitted) {
 		t.Errorf("the zero Admitted: %v", err)
